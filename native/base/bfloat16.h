@@ -1,0 +1,13 @@
+// The storage type of weights, activations and KV entries. Arithmetic on it happens in ops kernels only.
+#pragma once
+#include <cstdint>
+
+namespace lockstep {
+
+// Alignment 1 on purpose: a safetensors tensor may start at an odd byte, and weights are used where they lie.
+struct [[gnu::packed]] BFloat16 {
+  uint16_t bits;
+};
+static_assert(sizeof(BFloat16) == 2 && alignof(BFloat16) == 1);
+
+}  // namespace lockstep

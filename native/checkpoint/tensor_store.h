@@ -1,0 +1,75 @@
+// A tensor table (names, types, shapes and byte ranges, made by src/checkpoint) and the memory behind it:
+// mapped files, or copies where the caller wants them or the type is not BF16. Made on the engine thread at
+// load; read-only after.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "ops/tensor.h"
+
+namespace lockstep {
+
+enum class StoredType : uint8_t { kBF16, kF16, kF32 };
+
+struct TensorEntry {
+  std::string name;  // as Hugging Face writes it, with "model."
+  StoredType type = StoredType::kBF16;
+  int32_t file = 0;  // index into TensorTable::files
+  uint64_t offset_bytes = 0;
+  std::vector<int64_t> shape;
+};
+
+struct CheckpointFile {
+  std::string path;
+  uint64_t size_bytes = 0;
+};
+
+struct TensorTable {
+  std::vector<CheckpointFile> files;
+  std::vector<TensorEntry> tensors;
+};
+
+class TensorStore {
+ public:
+  // Maps the files and reads nothing. Bounds are checked again here, against the mapped sizes: what
+  // TypeScript found out is not trusted with memory. Throws Error("INVALID_CHECKPOINT").
+  explicit TensorStore(const TensorTable& table);
+
+  // Makes every tensor BF16, once: F16 and F32 are rounded (to nearest, ties to even), always as copies. With
+  // `copy`, all tensors are copied and no file stays mapped. Views taken before are void. Throws
+  // Error("ENGINE_CLOSED") within a few milliseconds of `cancel`, Error("INVALID_CHECKPOINT") where a file
+  // changes meanwhile.
+  void load(bool copy, const std::atomic<bool>& cancel);
+
+  // Throw Error("ENGINE_FAILED") where a mapped file has been written to: the first asks the file system
+  // (some microseconds a file), the second tells whether a read has found a part of a file gone. In that
+  // order a step is bracketed: the first before it, the second after it and before its results are believed.
+  void check_unchanged() const;
+  void check_nothing_lost() const;
+
+  bool has(const std::string& name) const { return tensors_.contains(name); }
+  // Throws Error("INVALID_CHECKPOINT") where the tensor is missing or of another shape.
+  Matrix<const BFloat16> matrix(const std::string& name, int64_t rows, int64_t cols) const;
+  std::span<const BFloat16> vector(const std::string& name, int64_t length) const;
+
+ private:
+  struct Tensor {
+    std::vector<int64_t> shape;
+    StoredType type;
+    uint64_t elements;
+    const std::byte* data;
+  };
+  const BFloat16* find(const std::string& name, const std::vector<int64_t>& shape) const;
+
+  std::vector<MappedFile> files_;
+  std::vector<std::unique_ptr<BFloat16[]>> copies_;
+  std::unordered_map<std::string, Tensor> tensors_;
+};
+
+}  // namespace lockstep

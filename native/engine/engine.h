@@ -1,0 +1,124 @@
+// The engine thread: admit → schedule → build step → forward → sample → publish, until closed.
+//
+// Owns all engine state; nobody else touches it. The outside talks to it through the mailbox (any thread) and
+// hears from it through the listener (called on the engine thread, once per step at most; must neither block
+// nor throw). stats() is the one thing read from outside, under a mutex.
+//
+// Lifetime: loading → running → (failed →) closed. A failed engine rejects every request with the cause until
+// closed. Every request gets exactly one terminal event, out of memory or not: it stays in commands_ or open_
+// until that event is in events_, and what cannot be said for want of memory is said later.
+#pragma once
+#include <atomic>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/mailbox.h"
+#include "checkpoint/weights.h"
+#include "engine/request.h"
+#include "ops/cpu/cpu_ops.h"
+
+namespace lockstep {
+
+struct EngineSpec {
+  ModelConfig config;
+  TensorTable tensors;
+  bool copy_weights = false;  // else mapped files are used in place
+  OpsFactory make_ops = make_cpu_ops;
+  std::string compute_path;  // empty: the best this CPU has
+  int threads = 1;
+  int32_t num_blocks = 0;
+  int32_t max_batch_tokens = 0;
+  int32_t max_sequences = 0;
+  bool prefix_cache = true;
+  int ranks = 1;  // divides config.max_ranks()
+};
+
+struct EngineStats {
+  uint64_t steps = 0;
+  uint64_t generated_tokens = 0;
+  uint64_t prompt_tokens = 0;    // of all requests submitted, cached or not, computed or not
+  uint64_t computed_tokens = 0;  // tokens that went through the forward pass, recomputed ones each time
+  uint64_t max_batch = 0;        // most sequences in one step
+  uint64_t preemptions = 0;
+  uint64_t aborts = 0;
+  uint64_t waiting = 0, running = 0;
+  uint64_t cached_tokens = 0;  // prompt tokens found in the prefix cache
+  uint64_t free_blocks = 0, cached_blocks = 0, owned_blocks = 0;
+};
+
+struct EngineEvent {
+  enum class Kind { kLoaded, kStep, kFailed, kClosed };
+  Kind kind = Kind::kStep;
+  std::vector<RequestEvent> requests = {};
+  std::string compute_path = {};        // with kLoaded
+  std::string code = {}, message = {};  // with kFailed: the cause
+};
+
+class Engine {
+ public:
+  using Listener = std::function<void(std::unique_ptr<EngineEvent>)>;
+
+  // Starts the thread, which loads the weights and publishes kLoaded or kFailed. Throws std::system_error
+  // where no thread can be had.
+  Engine(EngineSpec spec, Listener listener);
+  // Stops within a layer's time and joins; no event after that.
+  ~Engine();
+
+  // The caller has checked that the request can run: token ids of the vocabulary, prompt and max_tokens
+  // within the pool, an id that no open request has. Throws Error("ENGINE_CLOSED") after close().
+  void submit(std::unique_ptr<Request> request);
+  // Ends a request before its own end, as kAbort, or as kStop where JavaScript has found a stop string.
+  // Unknown ids are ignored: the request may have ended already.
+  void end(uint64_t id, FinishReason reason);
+  // Open requests end with ENGINE_CLOSED, kClosed is published, the thread ends.
+  void close() noexcept;
+
+  EngineStats stats() const;
+
+ private:
+  struct Submit {
+    std::unique_ptr<Request> request;
+  };
+  struct End {
+    uint64_t id;
+    FinishReason reason;
+  };
+  using Command = std::variant<Submit, End>;
+  struct Parts;  // what lives on the engine thread only: rank, pool, scheduler, batch
+
+  void run();
+  void serve(Parts& parts);
+  void handle_commands(Parts& parts, bool wait);
+  void handle(Parts& parts, Submit& submit);
+  void handle(Parts& parts, const End& end);
+  void check_files(Parts& parts, bool after_idle);
+  void step(Parts& parts);
+  void publish(EngineEvent::Kind kind, const std::string& code = {}, const std::string& message = {});
+  void reject_all(const char* code, const std::string& message);
+  void reject_until_closed(const std::exception_ptr& cause) noexcept;
+  void update_stats(const Parts& parts);
+  void forget_blocks();
+
+  const EngineSpec spec_;
+  const Listener listener_;
+  Mailbox<Command> mailbox_;
+  std::atomic<bool> cancel_ = false;  // set by close(): the running step stops between two layers
+  // Engine thread only:
+  std::deque<Command> commands_;                                 // taken from the mailbox, not yet handled
+  std::unordered_map<uint64_t, std::unique_ptr<Request>> open_;  // without a terminal event so far
+  std::vector<RequestEvent> events_;                             // since the last publish()
+
+  mutable std::mutex stats_mutex_;
+  EngineStats stats_;  // guarded by stats_mutex_
+  std::thread thread_;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,74 @@
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace lockstep {
+namespace {
+
+void run_head(std::vector<SampleResult>& results, const Step& step, RankGroup& ranks) {
+  const size_t count = step.head_rows.size();
+  results.assign(count, SampleResult{});
+  for (size_t begin = 0; begin < count; begin += kMaxLogitRows) {
+    const size_t rows = std::min<size_t>(kMaxLogitRows, count - begin);
+    const auto logits = ranks.logits(std::span(step.head_rows).subspan(begin, rows));
+    ranks.ops().sample(std::span(results).subspan(begin, rows), logits,
+                       std::span(step.samples).subspan(begin, rows));
+  }
+}
+
+void fail_non_finite(RequestEvent& event, int32_t position) {
+  event.finish = FinishReason::kError;
+  event.error_code = "NON_FINITE_LOGITS";
+  event.error_message =
+      "The model's logits at position " + std::to_string(position) +
+      " hold NaN or infinity (the checkpoint's weights, or this input, overflow), or logitBias and "
+      "minTokens ban every token";
+}
+
+FinishReason finish_reason(const Request& request, int32_t token) {
+  const auto& stops = request.sampling.stop_token_ids;
+  // Drawn ones cannot stop before min_tokens, for they are banned; a forced one does not either.
+  if (request.output_length() > request.sampling.min_tokens &&
+      std::find(stops.begin(), stops.end(), token) != stops.end())
+    return FinishReason::kStop;
+  return request.output_length() >= request.sampling.max_tokens ? FinishReason::kLength : FinishReason::kNone;
+}
+
+// Results [next, ...) that belong to `request` become its event.
+RequestEvent take_results(Request& request, const Batch& batch, std::vector<SampleResult>& results,
+                          size_t& next) {
+  RequestEvent event{.id = request.id, .cached_tokens = request.cached_tokens};
+  for (; next < results.size() && batch.head_rows[next].request == &request; ++next) {
+    SampleResult& result = results[next];
+    if (event.finish == FinishReason::kError) continue;
+    if (!result.finite) {
+      fail_non_finite(event, batch.step.positions[batch.step.head_rows[next]]);
+    } else if (batch.head_rows[next].sampled) {
+      request.tokens.push_back(result.token);
+      if (request.sampling.penalized()) request.history.add_output(result.token);
+      event.finish = finish_reason(request, result.token);
+      event.sample = std::move(result);
+    } else {
+      request.scored.push_back(std::move(result));
+    }
+  }
+  const bool scored_all = request.sampling.max_tokens == 0 && request.pending_tokens() == 0;
+  if (event.finish == FinishReason::kNone && scored_all) event.finish = FinishReason::kLength;
+  if (event.finish != FinishReason::kNone) event.scored = std::move(request.scored);
+  return event;
+}
+
+}  // namespace
+
+void sample_step(std::vector<RequestEvent>& events, const Batch& batch, std::span<const Scheduled> scheduled,
+                 RankGroup& ranks, std::vector<SampleResult>& scratch) {
+  run_head(scratch, batch.step, ranks);
+  size_t next = 0;  // rows lie in the order of `scheduled`
+  for (const auto& [request, num_tokens] : scheduled) {
+    RequestEvent event = take_results(*request, batch, scratch, next);
+    if (event.sample.token >= 0 || event.finish != FinishReason::kNone) events.push_back(std::move(event));
+  }
+}
+
+}  // namespace lockstep

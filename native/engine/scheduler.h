@@ -1,0 +1,77 @@
+// Decides which requests a step computes and how many tokens of each. No tensors, no clock, no threads: a
+// function of what was added, removed and computed before. Engine thread only.
+//
+//   add → waiting --admit (takes the blocks of all its tokens)--> running --remove (gives them back)--> gone
+//            ^                                                      |
+//            +------- preempt: blocks back, recompute later --------+
+//
+// Blocks that the prefix cache knows are shared instead of computed. A request is not admitted while a
+// running one is computing a block that it could share a step later.
+//
+// First come, first served. Each step: a token for every running decode, then prefill chunks, then
+// admissions, as far as max_batch_tokens goes. When a decode finds no free block, the newest running request
+// is preempted. The oldest one therefore always gets on, and every request ends.
+#pragma once
+#include <deque>
+#include <span>
+#include <vector>
+
+#include "cache/block_pool.h"
+#include "engine/request.h"
+
+namespace lockstep {
+
+struct SchedulerLimits {
+  int32_t max_batch_tokens = 0;  // T of a step, at most
+  int32_t max_sequences = 0;     // running requests, at most
+};
+
+struct Scheduled {
+  Request* request;
+  int32_t num_tokens;  // tokens [num_computed, num_computed + num_tokens) are computed in this step
+};
+
+class Scheduler {
+ public:
+  Scheduler(BlockPool& pool, SchedulerLimits limits) : pool_(pool), limits_(limits) {}
+
+  // The request must stay where it is until remove(), and fit into the pool by itself: prompt and max_tokens.
+  void add(Request* request) { waiting_.push_back(request); }
+
+  // A finished or aborted request, in whatever state; its blocks become free.
+  void remove(Request* request);
+
+  // The next step; valid until the next call. Empty only where nothing is waiting or running: a request that
+  // runs alone always finds its blocks, and one that waits alone is admitted.
+  std::span<const Scheduled> schedule();
+
+  // After the step: its tokens are in the cache, and the blocks they filled can be shared.
+  void mark_computed(const Scheduled& scheduled);
+
+  size_t waiting_count() const { return waiting_.size(); }
+  size_t running_count() const { return running_.size(); }
+  uint64_t preemptions() const { return preemptions_; }
+  uint64_t cached_tokens() const { return cached_tokens_; }  // sum over requests, first admissions only
+
+ private:
+  void schedule_decodes();
+  void schedule_prefills();
+  void admit();
+  bool start(Request* request);
+  bool being_computed(const Request& request, size_t known_blocks) const;
+  void take(Request* request);
+  bool grow(Request* request, int32_t tokens);
+  void give_back(Request* request);
+  void preempt_newest();
+
+  BlockPool& pool_;
+  const SchedulerLimits limits_;
+  std::deque<Request*> waiting_;   // oldest first
+  std::vector<Request*> running_;  // oldest first
+  std::vector<Scheduled> scheduled_;
+  int32_t budget_ = 0;  // tokens the step under construction can still take
+  uint64_t preemptions_ = 0;
+  uint64_t cached_tokens_ = 0;
+};
+
+}  // namespace lockstep

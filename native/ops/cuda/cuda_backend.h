@@ -1,0 +1,105 @@
+// The CUDA backend's class: the verbs of ops.h over the launchers of kernels.h, ordered on one stream.
+// Internal to ops/cuda. Rank thread only.
+//
+// A verb checks its shapes and launches; nothing waits but sample() and the copies. Host arrays of a step
+// cross once, in begin_step(); a verb that is handed others is a broken invariant.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "ops/cuda/kernels.h"
+#include "ops/cuda/sampler.h"
+#include "ops/ops.h"
+
+namespace lockstep::cuda {
+
+// Device or pinned host memory that grows and never shrinks: nothing is allocated once the largest step has
+// been seen.
+class Growing {
+ public:
+  explicit Growing(bool pinned_host) : pinned_host_(pinned_host) {}
+  ~Growing();
+  Growing(const Growing&) = delete;
+  Growing& operator=(const Growing&) = delete;
+  std::byte* at_least(size_t bytes);  // its contents are lost where it grows
+  std::byte* data() const { return data_; }
+
+ private:
+  const bool pinned_host_;
+  std::byte* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+class CudaOps final : public Ops {
+ public:
+  // `path`: what compute_path() says. Throws Error where the device cannot be used.
+  CudaOps(int device, std::string path);
+  ~CudaOps() override;
+
+  const char* compute_path() const noexcept override { return path_.c_str(); }
+  std::unique_ptr<Buffer> allocate(size_t bytes) override;
+  Matrix<const BFloat16> place(Matrix<const BFloat16> host) override;
+  void upload(void* device, const void* host, size_t bytes) override;
+  void download(void* host, const void* device, size_t bytes) override;
+  void begin_step(const StepArrays& step) override;
+  void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override;
+  void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override;
+  void rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
+                float eps) override;
+  void add_norm(Matrix<BFloat16> residual, Matrix<BFloat16> y, Matrix<const float> sum,
+                std::span<const BFloat16> weight, float eps) override;
+  void rope_table(Matrix<float> table, std::span<const int32_t> positions, std::span<const float> inv_freq,
+                  float scale) override;
+  void project_qkv(const QkvProjection& p) override;
+  void attention(Matrix<BFloat16> y, Matrix<const BFloat16> q, const KvLayer& cache,
+                 std::span<const SequenceSlice> sequences) override;
+  void gate_up(Matrix<BFloat16> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w_gate,
+               Matrix<const BFloat16> w_up) override;
+  void linear(Matrix<float> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w, int parts) override;
+  void sample(std::span<SampleResult> results, Matrix<float> logits,
+              std::span<const SampleRow> rows) override;
+
+ private:
+  // The step's arrays on the device, in one allocation.
+  struct DeviceStep {
+    StepArrays host;
+    const int32_t *tokens, *positions, *head_rows, *blocks;
+    const int64_t* slots;  // [slot_count]: block * kBlockTokens + key, or -1
+    int64_t slot_count = 0;
+    std::vector<int32_t> block_offsets;  // of each sequence, in `blocks`
+    int32_t largest_block = -1;
+    // Tiles of attention follow from the heads' ratio too: sent with the first layer's call.
+    int32_t tile_group = 0, tile_count = 0, max_splits = 0;
+    double keys = 0;
+  };
+
+  void build_tiles(int32_t group);
+  void copy_rows_of(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat16> x,
+                    std::span<const int32_t> rows, std::span<const int32_t> step_array,
+                    const int32_t* device_array);
+  void check_sequences(const char* verb, int64_t tokens, const KvLayer& cache,
+                       std::span<const SequenceSlice> sequences) const;
+  void synchronize();
+
+  const int device_;
+  const std::string path_;
+  int multiprocessors_ = 0;
+  cudaStream_t stream_ = nullptr;
+  std::map<std::tuple<const void*, int64_t, int64_t, int64_t>, std::pair<std::unique_ptr<Buffer>, int64_t>>
+      placed_;
+  Growing step_host_{true}, step_device_{false}, tiles_host_{true}, tiles_device_{false};
+  Growing workspace_{false}, inv_freq_device_{false};
+  std::vector<float> inv_freq_;  // what inv_freq_device_ holds
+  std::vector<int64_t> slots_;
+  std::vector<int32_t> blocks_;
+  std::vector<AttentionTile> tiles_;
+  DeviceStep step_;
+  Sampler sampler_;
+};
+
+}  // namespace lockstep::cuda

@@ -1,0 +1,183 @@
+// Construction of the CUDA backend, its memory, and the step's arrays on their way to the device.
+#include "ops/cuda/cuda_ops.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/cuda/cuda_backend.h"
+#include "ops/cuda/launch.h"
+
+namespace lockstep::cuda {
+namespace {
+
+class DeviceBuffer final : public Buffer {
+ public:
+  DeviceBuffer(size_t bytes, cudaStream_t stream) : bytes_(bytes) {
+    if (bytes == 0) return;
+    if (cudaMalloc(reinterpret_cast<void**>(&data_), bytes) != cudaSuccess) {
+      (void)cudaGetLastError();  // this one is no reason to give up
+      throw Error("OUT_OF_MEMORY", "Cannot reserve " + std::to_string(bytes) + " bytes of device memory");
+    }
+    check(cudaMemsetAsync(data_, 0, bytes, stream), "zeroing memory");
+  }
+  ~DeviceBuffer() override { cudaFree(data_); }
+  std::byte* data() noexcept override { return data_; }
+  size_t size_bytes() const noexcept override { return bytes_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t bytes_;
+};
+
+constexpr int64_t kPieceElements = 8;  // BF16 values in 16 bytes: placed rows start at multiples
+
+}  // namespace
+
+Growing::~Growing() {
+  if (pinned_host_)
+    cudaFreeHost(data_);
+  else
+    cudaFree(data_);
+}
+
+std::byte* Growing::at_least(size_t bytes) {
+  if (bytes <= bytes_) return data_;
+  if (pinned_host_)
+    cudaFreeHost(data_);
+  else
+    cudaFree(data_);
+  data_ = nullptr;
+  bytes_ = 0;
+  const size_t grown = bytes + bytes / 2;
+  void* memory = nullptr;
+  check(pinned_host_ ? cudaMallocHost(&memory, grown) : cudaMalloc(&memory, grown), "memory for a step");
+  data_ = static_cast<std::byte*>(memory);
+  bytes_ = grown;
+  return data_;
+}
+
+CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::move(path)) {
+  check(cudaSetDevice(device_), "choosing the device");
+  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device_),
+        "asking the device");
+  check(cudaStreamCreate(&stream_), "making a stream");
+}
+
+CudaOps::~CudaOps() {
+  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+}
+
+void CudaOps::synchronize() { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
+
+std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
+  return std::make_unique<DeviceBuffer>(bytes, stream_);
+}
+
+// Rows get a stride of whole 16 bytes, their tails are zero.
+Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
+  auto& [buffer, stride] = placed_[{host.data, host.rows, host.cols, host.stride}];
+  if (buffer == nullptr) {
+    stride = (host.cols + kPieceElements - 1) / kPieceElements * kPieceElements;
+    buffer = allocate(static_cast<size_t>(host.rows * stride) * sizeof(BFloat16));
+    check(cudaMemcpy2DAsync(buffer->data(), static_cast<size_t>(stride) * 2, host.data,
+                            static_cast<size_t>(host.stride) * 2, static_cast<size_t>(host.cols) * 2,
+                            static_cast<size_t>(host.rows), cudaMemcpyHostToDevice, stream_),
+          "copying weights");
+    synchronize();
+  }
+  return {reinterpret_cast<const BFloat16*>(buffer->data()), host.rows, host.cols, stride};
+}
+
+void CudaOps::upload(void* device, const void* host, size_t bytes) {
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "upload");
+  synchronize();
+}
+
+void CudaOps::download(void* host, const void* device, size_t bytes) {
+  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_), "download");
+  synchronize();
+}
+
+// ---- the step's arrays ----
+
+void CudaOps::begin_step(const StepArrays& step) {
+  // The last step may still be reading this buffer. Overlapped steps will need two of them, in turn.
+  synchronize();
+  step_ = {};
+  step_.host = step;
+  blocks_.clear();
+  slots_.assign(step.tokens.size(), -1);
+  for (const SequenceSlice& s : step.sequences) {
+    const int64_t end = int64_t{s.first_row} + s.num_tokens;
+    if (s.num_tokens < 0 || s.start_position < 0 || s.first_row < 0)
+      throw Error("ENGINE_FAILED", "begin_step: a sequence's rows or positions are negative");
+    step_.block_offsets.push_back(static_cast<int32_t>(blocks_.size()));
+    if (end > std::ssize(slots_)) slots_.resize(static_cast<size_t>(end), -1);
+    if (s.num_tokens == 0) continue;
+    const int32_t count = (s.start_position + s.num_tokens + kBlockTokens - 1) / kBlockTokens;
+    blocks_.insert(blocks_.end(), s.blocks, s.blocks + count);
+    for (int32_t t = 0; t < s.num_tokens; ++t) {
+      const int32_t position = s.start_position + t, block = s.blocks[position / kBlockTokens];
+      if (block < 0) throw Error("ENGINE_FAILED", "begin_step: a negative block number");
+      step_.largest_block = std::max(step_.largest_block, block);
+      slots_[static_cast<size_t>(s.first_row + t)] = int64_t{block} * kBlockTokens + position % kBlockTokens;
+    }
+  }
+  step_.slot_count = std::ssize(slots_);
+
+  struct Piece {
+    const void* from;
+    size_t bytes;
+    const void** to;
+  };
+  const auto piece = [](const auto& list, auto& to) {
+    return Piece{list.data(), list.size() * sizeof(list[0]), reinterpret_cast<const void**>(&to)};
+  };
+  const Piece pieces[] = {piece(slots_, step_.slots), piece(step.tokens, step_.tokens),
+                          piece(step.positions, step_.positions), piece(step.head_rows, step_.head_rows),
+                          piece(blocks_, step_.blocks)};
+  size_t bytes = 0;
+  for (const Piece& p : pieces) bytes += p.bytes;
+  if (bytes == 0) return;
+  std::byte *const host = step_host_.at_least(bytes), *const device = step_device_.at_least(bytes);
+  size_t at = 0;
+  for (const Piece& p : pieces) {  // slots first: the only 8-byte values
+    if (p.bytes > 0) std::memcpy(host + at, p.from, p.bytes);
+    *p.to = device + at;
+    at += p.bytes;
+  }
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "sending a step's arrays");
+}
+
+void CudaOps::build_tiles(int32_t group) {
+  if (step_.tile_group == group) return;
+  step_.tile_group = group;
+  const int32_t tile_tokens = std::max(1, kAttentionRows / group);
+  tiles_.clear();
+  step_.keys = 0;
+  step_.max_splits = 0;
+  for (size_t i = 0; i < step_.host.sequences.size(); ++i) {
+    const SequenceSlice& s = step_.host.sequences[i];
+    for (int32_t first = 0; first < s.num_tokens; first += tile_tokens) {
+      const int32_t tokens = std::min(tile_tokens, s.num_tokens - first),
+                    end = s.start_position + first + tokens;
+      tiles_.push_back({s.first_row + first, tokens, s.start_position + first, step_.block_offsets[i]});
+      step_.keys += end;
+      step_.max_splits = std::max(step_.max_splits, (end + kAttentionSplit - 1) / kAttentionSplit);
+    }
+  }
+  step_.tile_count = static_cast<int32_t>(tiles_.size());
+  const size_t bytes = tiles_.size() * sizeof(AttentionTile);
+  if (bytes == 0) return;
+  synchronize();
+  std::memcpy(tiles_host_.at_least(bytes), tiles_.data(), bytes);
+  check(cudaMemcpyAsync(tiles_device_.at_least(bytes), tiles_host_.data(), bytes, cudaMemcpyHostToDevice,
+                        stream_),
+        "sending tiles");
+}
+
+std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path) {
+  return std::make_unique<CudaOps>(device, path);
+}
+
+}  // namespace lockstep::cuda

@@ -1,0 +1,13 @@
+// The CUDA backend's front door.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "ops/ops.h"
+
+namespace lockstep::cuda {
+
+// An Ops on device `device`; `path` is what its compute_path() says.
+std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path);
+
+}  // namespace lockstep::cuda

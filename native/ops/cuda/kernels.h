@@ -1,0 +1,86 @@
+// The launchers of every kernel family, as the backend's verbs call them: destination first, device pointers,
+// sizes, stream. Shapes have been checked by the verb (cuda_ops.cpp). Plain C++: the verbs need no CUDA
+// compiler.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "ops/sampling.h"
+#include "ops/tensor.h"
+
+namespace lockstep::cuda {
+
+// What one linear launch computes: y = x W^T for W the rows of up to three matrices one below the other, or
+// (gate and up) of two matrices interleaved by eights.
+struct LinearCall {
+  struct Rows {
+    const uint16_t* w = nullptr;  // [rows, k]
+    int64_t stride = 0;
+    int64_t rows = 0;
+    void* y = nullptr;  // out [tokens, rows]: float32 or BF16
+    int64_t y_stride = 0;
+  };
+  Rows rows[3];
+  const uint16_t* x = nullptr;  // [tokens, k]
+  int64_t x_stride = 0;
+  int64_t tokens = 0;
+  int64_t k = 0;
+  int parts = 1;         // divides k
+  bool aligned = false;  // every row of every part starts at a multiple of 16 bytes
+};
+
+void linear(const LinearCall& call, cudaStream_t stream);          // float32 outputs
+void linear_rounded(const LinearCall& call, cudaStream_t stream);  // BF16 outputs
+void linear_gate_up(const LinearCall& call,
+                    cudaStream_t stream);  // rows[0] gate, rows[1] up; y of rows[0], BF16
+
+// y[i] = x[rows[i]]. y [count, cols], rows [count] on the device.
+void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, cudaStream_t stream);
+
+// sum null: y = rms_norm(x); else x = bf16(x + bf16(sum)) first.
+void rms_norm(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum, const uint16_t* weight,
+              float eps, cudaStream_t stream);
+
+void rope_table(Matrix<float> table, const int32_t* positions, const float* inv_freq, float scale,
+                cudaStream_t stream);
+
+// Norm and rotation of q and k heads, K and V to their slots.
+struct HeadsCall {
+  Matrix<uint16_t> q;               // [T, Hq * d], in place
+  Matrix<uint16_t> kv;              // [T, 2 * Hkv * d]: K, then V
+  KvLayer cache;                    // K and V both [block, Hkv, 16 keys, d]
+  const uint16_t *q_norm, *k_norm;  // [d]
+  float eps;
+  Matrix<const float> rope;  // [T, d]
+  const int64_t* slots;      // [T]: block * 16 + key, or -1
+};
+void finish_heads(const HeadsCall& call, cudaStream_t stream);
+
+// A few tokens of one sequence: with all query heads of a key-value head, one tile of attention.
+struct AttentionTile {
+  int32_t first_row;  // in q and y
+  int32_t tokens;
+  int32_t position;      // of the first token
+  int32_t block_offset;  // of the sequence's block numbers in `blocks`
+};
+constexpr int kAttentionRows = 16;  // query rows (tokens x heads of a group) in a tile
+
+struct AttentionCall {
+  Matrix<uint16_t> y;        // [T, Hq * d]
+  Matrix<const uint16_t> q;  // same
+  KvLayer cache;
+  const int32_t* blocks;       // the step's block numbers
+  const AttentionTile* tiles;  // [tile_count]
+  int32_t tile_count;
+  int32_t max_splits;  // splits of the longest context in the step
+  int32_t group;       // Hq / Hkv
+  float scale;
+  float* workspace;  // partial results of splits, or null: a block walks all splits of its tile itself
+  double keys;       // read in all, for the profiler
+};
+void attention(const AttentionCall& call, cudaStream_t stream);
+// Floats that `workspace` needs for so many (tile, head, split).
+int64_t attention_workspace(int64_t partials, int32_t head_dim);
+
+}  // namespace lockstep::cuda

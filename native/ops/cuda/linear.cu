@@ -1,0 +1,351 @@
+// Linear layers: y = x W^T for every number of tokens, one family of tiles over one order of K.
+//
+// Weights are the row operand of mma.sync m16n8k16, tokens the column operand. Order along K, whatever the
+// tile: K in `parts` equal parts; a part in slabs of 64 elements (the last one padded with zeros); its slabs
+// in 4 slices of consecutive ones, slice s taking [S s / 4, S (s + 1) / 4); a slice is one chain of mma's
+// over k ascending; slices are added ascending in float32, then parts. So the order is a function of K and
+// parts alone: decode gives each slice a warp of its own, prefill walks the slices one after the other.
+//
+// Layout: W [N, K] and x [T, K] as stored, K contiguous. In shared memory a slab's row is 128 bytes, its
+// 16-byte pieces permuted by piece ^ (row % 8), so that ldmatrix meets no bank twice. Per call: 2 N K bytes
+// of weights (read once for T <= 32), 2 T N K FLOPs. Floor: memory bandwidth up to about T = 200 on an H100,
+// then the BF16 mma.sync peak.
+#include "ops/cuda/kernels.h"
+#include "ops/cuda/launch.h"
+#include "ops/cuda/scalar.cuh"
+
+namespace lockstep::cuda {
+namespace {
+
+constexpr int kSlab = 64;   // elements of K in a slab
+constexpr int kSlices = 4;  // of a part
+constexpr int kStages = 3;  // slabs in flight or in use
+
+enum class Output { kFloat, kBf16, kGateUp };
+
+// ---- kernels ----
+
+// Tile: kRowWarps * kRowTiles * 16 weight rows by kTokenTiles * 8 tokens. kSliceWarps is 4 (a warp per slice,
+// one row warp) or 1 (row warps walk all slices together).
+template <int kRowWarps_, int kSliceWarps_, int kRowTiles_, int kTokenTiles_>
+struct Tile {
+  static constexpr int kRowWarps = kRowWarps_, kSliceWarps = kSliceWarps_;
+  static constexpr int kRowTiles = kRowTiles_, kTokenTiles = kTokenTiles_;
+  static constexpr int kRows = kRowWarps * kRowTiles * 16, kTokens = kTokenTiles * 8;
+  static constexpr int kThreads = 32 * kRowWarps * kSliceWarps;
+  static constexpr int kGroupThreads = kThreads / kSliceWarps;  // load and walk together
+  static_assert(kSliceWarps == 1 || (kSliceWarps == kSlices && kRowWarps == 1));
+
+  struct Shared {
+    Bf16 slabs[kStages][kSliceWarps][kRows + kTokens][kSlab];
+    float sums[kSliceWarps == 1 ? 1 : 2 * kSlices][kRows][kTokens];  // a slice's, where warps hold them
+  };
+};
+
+// The slabs of K that a group walks, in order.
+struct Walk {
+  int part_length, slabs, parts, first_slice,
+      slices;  // slabs of a part; slices of a part that are the group's
+  int part = 0, slice = 0, slab = 0, slab_end = 0;
+
+  __device__ Walk(int k, int parts_, int first_slice_, int slices_)
+      : part_length(k / parts_),
+        slabs((part_length + kSlab - 1) / kSlab),
+        parts(parts_),
+        first_slice(first_slice_),
+        slices(slices_),
+        slice(first_slice_) {
+    enter();
+  }
+  __device__ bool done() const { return part == parts; }
+  __device__ bool last_of_slice() const { return slab + 1 == slab_end; }
+  __device__ int k_begin() const { return part * part_length + slab * kSlab; }
+  __device__ int k_end() const { return (part + 1) * part_length; }  // of the part
+  __device__ void next() {
+    if (++slab < slab_end) return;
+    ++slice;
+    enter();
+  }
+
+ private:
+  __device__ void enter() {  // the next slice that has a slab
+    for (; part < parts; ++part, slice = first_slice) {
+      for (; slice < first_slice + slices; ++slice) {
+        slab = slabs * slice / kSlices;
+        slab_end = slabs * (slice + 1) / kSlices;
+        if (slab < slab_end) return;
+      }
+    }
+  }
+};
+
+template <Output kOutput>
+__device__ const Bf16* weight_row(const LinearCall& c, int64_t row) {
+  if constexpr (kOutput == Output::kGateUp) {
+    const LinearCall::Rows& from = c.rows[row / 8 % 2];
+    const int64_t feature = row / 16 * 8 + row % 8;
+    return feature < from.rows ? from.w + feature * from.stride : nullptr;
+  } else {
+    for (const LinearCall::Rows& from : c.rows) {
+      if (row < from.rows) return from.w + row * from.stride;
+      row -= from.rows;
+    }
+    return nullptr;
+  }
+}
+
+// Eight elements of K of one row; what lies at or beyond k_end, or in no row, is zero.
+__device__ __forceinline__ void load_piece(Bf16* to, const Bf16* row, int k, int k_end, bool aligned,
+                                           const Bf16* somewhere) {
+  const int left = row == nullptr ? 0 : k_end - k;
+  const int valid = left < 0 ? 0 : left < 8 ? left : 8;
+  if (aligned) {
+    copy_async_16(to, valid > 0 ? row + k : somewhere, valid * 2);
+  } else {
+    for (int i = 0; i < 8; ++i) to[i] = i < valid ? row[k + i] : Bf16{0};
+  }
+}
+
+template <class T, Output kOutput>
+__device__ void load_slab(Bf16 (&slab)[T::kRows + T::kTokens][kSlab], const LinearCall& c, const Walk& walk,
+                          int64_t first_row, int64_t first_token, int thread) {
+  const int k = walk.k_begin(), k_end = walk.k_end();
+  for (int i = thread; i < (T::kRows + T::kTokens) * 8; i += T::kGroupThreads) {
+    const int row = i / 8, piece = i % 8;
+    const Bf16* from = nullptr;
+    if (row < T::kRows)
+      from = weight_row<kOutput>(c, first_row + row);
+    else if (first_token + row - T::kRows < c.tokens)
+      from = c.x + (first_token + row - T::kRows) * c.x_stride;
+    load_piece(&slab[row][(piece ^ (row % 8)) * 8], from, k + piece * 8, k_end, c.aligned, c.x);
+  }
+}
+
+template <class T>
+using Sums = float[T::kRowTiles][T::kTokenTiles][4];
+
+template <class T>
+__device__ void multiply_slab(Sums<T>& sums, const Bf16 (&slab)[T::kRows + T::kTokens][kSlab], int row_warp,
+                              int lane) {
+  for (int step = 0; step < kSlab / 16; ++step) {
+    uint32_t a[T::kRowTiles][4];
+#pragma unroll
+    for (int m = 0; m < T::kRowTiles; ++m) {
+      const int row = (row_warp * T::kRowTiles + m) * 16 + lane % 16;
+      ldmatrix_x4(a[m], &slab[row][((2 * step + lane / 16) ^ (row % 8)) * 8]);
+    }
+#pragma unroll
+    for (int n = 0; n < T::kTokenTiles; ++n) {
+      const int row = T::kRows + n * 8 + lane % 8;
+      uint32_t b[2];
+      ldmatrix_x2(b, &slab[row][((2 * step + lane / 8 % 2) ^ (row % 8)) * 8]);
+#pragma unroll
+      for (int m = 0; m < T::kRowTiles; ++m) mma_bf16(sums[m][n], a[m], b);
+    }
+  }
+}
+
+// One output of a part. Parts come in ascending order, each output by the same thread.
+template <Output kOutput>
+__device__ void store(const LinearCall& c, int64_t token, int64_t row, int part, float value) {
+  if (token >= c.tokens) return;
+  for (const LinearCall::Rows& to : c.rows) {
+    if (row < to.rows) {
+      const int64_t at = token * to.y_stride + row;
+      if constexpr (kOutput == Output::kFloat) {
+        float* const y = static_cast<float*>(to.y) + at;
+        *y = part == 0 ? value : *y + value;
+      } else {
+        static_cast<Bf16*>(to.y)[at] = round_bf16(value);
+      }
+      return;
+    }
+    row -= to.rows;
+  }
+}
+
+__device__ void store_gate_up(const LinearCall& c, int64_t token, int64_t feature, float gate, float up) {
+  if (token < c.tokens && feature < c.rows[0].rows)
+    static_cast<Bf16*>(c.rows[0].y)[token * c.rows[0].y_stride + feature] = round_bf16(silu_mul(gate, up));
+}
+
+// A part's sums from registers.
+template <class T, Output kOutput>
+__device__ void store_sums(const LinearCall& c, const Sums<T>& sums, int part, int64_t first_row,
+                           int64_t first_token, int lane) {
+#pragma unroll
+  for (int m = 0; m < T::kRowTiles; ++m) {
+#pragma unroll
+    for (int n = 0; n < T::kTokenTiles; ++n) {
+      const int64_t row = first_row + m * 16 + lane / 4, token = first_token + n * 8 + 2 * (lane % 4);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        if constexpr (kOutput == Output::kGateUp) {
+          store_gate_up(c, token + i, row / 16 * 8 + row % 8, sums[m][n][i], sums[m][n][2 + i]);
+        } else {
+          store<kOutput>(c, token + i, row, part, sums[m][n][i]);
+          store<kOutput>(c, token + i, row + 8, part, sums[m][n][2 + i]);
+        }
+      }
+    }
+  }
+}
+
+// A part's sum from the slices' in shared memory, ascending.
+template <class T>
+__device__ float add_slices(const typename T::Shared& shared, const LinearCall& c, int part, int row,
+                            int token) {
+  const int slabs = static_cast<int>((c.k / c.parts + kSlab - 1) / kSlab);
+  float sum = 0.0f;
+  bool first = true;
+  for (int slice = 0; slice < kSlices; ++slice) {
+    if (slabs * slice / kSlices == slabs * (slice + 1) / kSlices) continue;  // it has no slab
+    const float value = shared.sums[part * kSlices + slice][row][token];
+    sum = first ? value : sum + value;
+    first = false;
+  }
+  return sum;
+}
+
+template <class T, Output kOutput>
+__device__ void store_slices(const typename T::Shared& shared, const LinearCall& c, int64_t first_row,
+                             int64_t first_token, int thread) {
+  constexpr int kRows = kOutput == Output::kGateUp ? T::kRows / 2 : T::kRows;
+  for (int i = thread; i < kRows * T::kTokens; i += T::kThreads) {
+    const int row = i % kRows, token = i / kRows;
+    if constexpr (kOutput == Output::kGateUp) {
+      const int tile_row = row / 8 * 16 + row % 8;
+      store_gate_up(c, first_token + token, first_row / 2 + row, add_slices<T>(shared, c, 0, tile_row, token),
+                    add_slices<T>(shared, c, 0, tile_row + 8, token));
+    } else {
+      for (int part = 0; part < c.parts; ++part)
+        store<kOutput>(c, first_token + token, first_row + row, part,
+                       add_slices<T>(shared, c, part, row, token));
+    }
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void clear(Sums<T>& sums) {
+#pragma unroll
+  for (int m = 0; m < T::kRowTiles; ++m)
+#pragma unroll
+    for (int n = 0; n < T::kTokenTiles; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[m][n][i] = 0.0f;
+}
+
+// Grid: tiles of rows by tiles of tokens.
+template <class T, Output kOutput>
+__global__ void __launch_bounds__(T::kThreads) linear_kernel(const LinearCall c) {
+  auto& shared = *dynamic_shared<typename T::Shared>();
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  const int slice_warp = T::kSliceWarps == 1 ? 0 : warp, row_warp = T::kSliceWarps == 1 ? warp : 0;
+  const int group_thread = T::kSliceWarps == 1 ? thread : lane;
+  const int64_t first_row = int64_t{blockIdx.x} * T::kRows, first_token = int64_t{blockIdx.y} * T::kTokens;
+  const auto group_barrier = [] {
+    if constexpr (T::kSliceWarps == 1)
+      __syncthreads();
+    else
+      __syncwarp();
+  };
+
+  Walk ahead(static_cast<int>(c.k), c.parts, slice_warp, kSlices / T::kSliceWarps);
+  Walk here = ahead;
+  int loading = 0;  // the stage that `ahead` goes to
+  const auto load_next = [&] {
+    if (!ahead.done()) {
+      load_slab<T, kOutput>(shared.slabs[loading][slice_warp], c, ahead, first_row, first_token,
+                            group_thread);
+      ahead.next();
+    }
+    loading = loading + 1 == kStages ? 0 : loading + 1;
+    commit_copies();  // an empty group where nothing is left, so that the count stays the stage's
+  };
+  for (int stage = 0; stage + 1 < kStages; ++stage) load_next();
+
+  Sums<T> sums, total;
+  clear<T>(sums);
+  bool first_slice = true;
+  for (int stage = 0; !here.done(); stage = stage + 1 == kStages ? 0 : stage + 1) {
+    wait_copies<kStages - 2>();
+    group_barrier();  // every thread's share of this slab is there, and the slab before is no longer read
+    load_next();
+    multiply_slab<T>(sums, shared.slabs[stage][slice_warp], row_warp, lane);
+    const bool slice_ends = here.last_of_slice();
+    const int part = here.part, slice = here.slice;
+    here.next();
+    if (!slice_ends) continue;
+    if constexpr (T::kSliceWarps == 1) {
+#pragma unroll
+      for (int m = 0; m < T::kRowTiles; ++m)
+#pragma unroll
+        for (int n = 0; n < T::kTokenTiles; ++n)
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            total[m][n][i] = first_slice ? sums[m][n][i] : total[m][n][i] + sums[m][n][i];
+      first_slice = here.done() || here.part != part;
+      if (first_slice)
+        store_sums<T, kOutput>(c, total, part, first_row + row_warp * T::kRowTiles * 16, first_token, lane);
+    } else {
+#pragma unroll
+      for (int m = 0; m < T::kRowTiles; ++m)
+#pragma unroll
+        for (int n = 0; n < T::kTokenTiles; ++n)
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            shared
+                .sums[part * kSlices + slice][m * 16 + lane / 4 + i / 2 * 8][n * 8 + 2 * (lane % 4) + i % 2] =
+                sums[m][n][i];
+    }
+    clear<T>(sums);
+  }
+  wait_copies<0>();
+  if constexpr (T::kSliceWarps != 1) {
+    __syncthreads();  // all slices are in shared.sums
+    store_slices<T, kOutput>(shared, c, first_row, first_token, thread);
+  }
+}
+
+// ---- launchers ----
+
+template <class T, Output kOutput>
+void launch_tile(const LinearCall& c, int64_t rows, cudaStream_t stream) {
+  launch(
+      {.name = "linear",
+       .grid = dim3(ceil_div(rows, T::kRows), ceil_div(c.tokens, T::kTokens)),
+       .block = dim3(T::kThreads),
+       .shared_bytes = sizeof(typename T::Shared),
+       .stream = stream,
+       .bytes = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows + c.tokens),
+       .flops = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows) * static_cast<double>(c.tokens)},
+      linear_kernel<T, kOutput>, c);
+}
+
+// The tile follows from T; no tile changes a bit.
+template <Output kOutput>
+void launch_linear(const LinearCall& c, cudaStream_t stream) {
+  int64_t rows = 0;
+  if constexpr (kOutput == Output::kGateUp)
+    rows = (c.rows[0].rows + 7) / 8 * 16;
+  else
+    for (const LinearCall::Rows& one : c.rows) rows += one.rows;
+  if (c.tokens <= 8)
+    launch_tile<Tile<1, 4, 1, 1>, kOutput>(c, rows, stream);
+  else if (c.tokens <= 32)
+    launch_tile<Tile<1, 4, 1, 4>, kOutput>(c, rows, stream);
+  else
+    launch_tile<Tile<4, 1, 2, 8>, kOutput>(c, rows, stream);
+}
+
+}  // namespace
+
+void linear(const LinearCall& call, cudaStream_t stream) { launch_linear<Output::kFloat>(call, stream); }
+void linear_rounded(const LinearCall& call, cudaStream_t stream) {
+  launch_linear<Output::kBf16>(call, stream);
+}
+void linear_gate_up(const LinearCall& call, cudaStream_t stream) {
+  launch_linear<Output::kGateUp>(call, stream);
+}
+
+}  // namespace lockstep::cuda

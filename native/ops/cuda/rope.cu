@@ -1,0 +1,101 @@
+// The step's table of rotary cosines and sines, and what follows the q, k, v projection: norm and rotation of
+// heads, K and V to their slots in the cache.
+//
+// Rotation: elements i and i + d / 2 are a pair; a cos - b sin and b cos + a sin, two products and one sum
+// each, never fused. Angles: float32 product, then base/math's double sine and cosine, the same source as on
+// the CPU. Per token: 4 d bytes of table; heads 4 (Hq + 2 Hkv) d bytes. Floor: the launch in decode, memory
+// bandwidth in prefill.
+#include "base/math_functions.h"
+#include "ops/cuda/kernels.h"
+#include "ops/cuda/launch.h"
+#include "ops/cuda/norm.cuh"
+
+namespace lockstep::cuda {
+namespace {
+
+// ---- kernels ----
+
+// Grid: a block a token.
+__global__ void rope_table_kernel(Matrix<float> table, const int32_t* __restrict__ positions,
+                                  const float* __restrict__ inv_freq, float scale) {
+  const int64_t half = table.cols / 2;
+  float* const row = table.data + int64_t{blockIdx.x} * table.stride;
+  const float position = static_cast<float>(positions[blockIdx.x]);
+  for (int64_t i = threadIdx.x; i < half; i += blockDim.x) {
+    const float angle = position * inv_freq[i];
+    const SinCos value = functions::sincos(static_cast<double>(angle));
+    row[i] = static_cast<float>(value.cos) * scale;
+    row[half + i] = static_cast<float>(value.sin) * scale;
+  }
+}
+
+// One head of d elements, in place. A warp; `stage` is its own shared memory, [d].
+__device__ void norm_and_rotate(Bf16* stage, Bf16* head, const Bf16* weight, const float* rope, int d,
+                                float eps) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const float sum = sum_of_squares(lane, d, 32, [&](int64_t i) { return widen(head[i]); });
+  const float scale = norm_scale(sum, d, eps);
+  for (int i = lane; i < d; i += 32) stage[i] = normed(widen(head[i]), scale, weight[i]);
+  __syncwarp();  // pairs were normed by different lanes
+  const int half = d / 2;
+  for (int i = lane; i < half; i += 32) {
+    const float a = widen(stage[i]), b = widen(stage[half + i]);
+    const float c = rope[i], s = rope[half + i];
+    head[i] = round_bf16(a * c - b * s);
+    head[half + i] = round_bf16(b * c + a * s);
+  }
+  __syncwarp();  // the head is whole, and `stage` free
+}
+
+// Grid: tokens by heads (query heads, then key-value heads); a warp each.
+__global__ void __launch_bounds__(32) finish_heads_kernel(const HeadsCall c) {
+  const int d = c.cache.head_dim, lane = static_cast<int>(threadIdx.x);
+  Bf16* const stage = dynamic_shared<Bf16>();
+  const int64_t token = blockIdx.x, query_heads = c.q.cols / d;
+  const float* const rope = c.rope.data + token * c.rope.stride;
+  if (blockIdx.y < query_heads) {
+    norm_and_rotate(stage, c.q.data + token * c.q.stride + int64_t{blockIdx.y} * d, c.q_norm, rope, d, c.eps);
+    return;
+  }
+  const int64_t slot = c.slots[token], head = blockIdx.y - query_heads;
+  if (slot < 0) return;  // the row belongs to no sequence
+  Bf16* const k = c.kv.data + token * c.kv.stride + head * d;
+  norm_and_rotate(stage, k, c.k_norm, rope, d, c.eps);
+  const Bf16* const v = k + int64_t{c.cache.kv_heads} * d;
+  const int64_t to =
+      ((slot / kBlockTokens * c.cache.kv_heads + head) * kBlockTokens + slot % kBlockTokens) * d;
+  for (int i = lane; i < d; i += 32) {
+    reinterpret_cast<Bf16*>(c.cache.k)[to + i] = k[i];
+    reinterpret_cast<Bf16*>(c.cache.v)[to + i] = v[i];
+  }
+}
+
+}  // namespace
+
+// ---- launchers ----
+
+void rope_table(Matrix<float> table, const int32_t* positions, const float* inv_freq, float scale,
+                cudaStream_t stream) {
+  launch({.name = "rope_table",
+          .grid = dim3(static_cast<unsigned>(table.rows)),
+          .block = dim3(64),
+          .shared_bytes = 0,
+          .stream = stream,
+          .bytes = 4.0 * static_cast<double>(table.rows * table.cols),
+          .flops = 60.0 * static_cast<double>(table.rows * table.cols)},
+         rope_table_kernel, table, positions, inv_freq, scale);
+}
+
+void finish_heads(const HeadsCall& call, cudaStream_t stream) {
+  const int64_t d = call.cache.head_dim, heads = call.q.cols / d + call.cache.kv_heads;
+  launch({.name = "finish_heads",
+          .grid = dim3(static_cast<unsigned>(call.q.rows), static_cast<unsigned>(heads)),
+          .block = dim3(32),
+          .shared_bytes = static_cast<size_t>(d) * sizeof(Bf16),
+          .stream = stream,
+          .bytes = 4.0 * static_cast<double>(call.q.rows * d * (heads + call.cache.kv_heads)),
+          .flops = 8.0 * static_cast<double>(call.q.rows * d * heads)},
+         finish_heads_kernel, call);
+}
+
+}  // namespace lockstep::cuda

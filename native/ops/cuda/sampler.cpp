@@ -1,0 +1,145 @@
+#include "ops/cuda/sampler.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "ops/cuda/cuda_backend.h"
+#include "ops/cuda/launch.h"
+
+namespace lockstep::cuda {
+namespace {
+
+// Hands out arrays one after the other; without memory it only adds up.
+struct Carver {
+  std::byte* memory;
+  size_t used = 0;
+  template <class T>
+  T* take(size_t count) {
+    used = (used + 15) / 16 * 16;
+    T* const result = memory == nullptr ? nullptr : reinterpret_cast<T*>(memory + used);
+    used += count * sizeof(T);
+    return result;
+  }
+};
+
+// Whether the row's kept tokens must be put in order.
+bool needs_order(const SampleRow& row, int32_t vocabulary) {
+  if (row.top_logprobs > 0) return true;
+  return row.temperature > 0 && ((row.top_k > 0 && row.top_k < vocabulary) || row.top_p < 1 || row.min_p > 0);
+}
+
+}  // namespace
+
+Sampler::Sampler()
+    : input_host_(std::make_unique<Growing>(true)),
+      input_device_(std::make_unique<Growing>(false)),
+      work_(std::make_unique<Growing>(false)),
+      keys_(std::make_unique<Growing>(false)),
+      output_host_(std::make_unique<Growing>(true)),
+      output_device_(std::make_unique<Growing>(false)) {}
+Sampler::~Sampler() = default;
+
+void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows,
+                     cudaStream_t stream) {
+  const int32_t vocabulary = static_cast<int32_t>(logits.cols), count = static_cast<int32_t>(rows.size());
+  for (const SampleRow& row : rows) check_sample_row(row, vocabulary);
+  if (rows.empty()) return;
+  rows_.clear();
+  words_.clear();
+  int32_t originals = 0, lists = 0, ordered = 0;
+  const auto append = [&](auto list) {  // of 32-bit words
+    const int32_t at = static_cast<int32_t>(words_.size());
+    const size_t size = list.size_bytes() / sizeof(int32_t);
+    words_.resize(words_.size() + size);
+    if (size > 0) std::memcpy(&words_[static_cast<size_t>(at)], list.data(), list.size_bytes());
+    return at;
+  };
+  for (const SampleRow& row : rows) {
+    const bool penalized =
+        row.repetition_penalty != 1 || row.presence_penalty != 0 || row.frequency_penalty != 0;
+    const auto history = penalized ? row.history : std::span<const TokenCount>();
+    DeviceRow d = {};
+    d.chosen = row.chosen, d.top_k = row.top_k, d.logprobs = row.logprobs;
+    d.top_logprobs = std::clamp(row.top_logprobs, 0, vocabulary);
+    d.temperature = row.temperature, d.top_p = row.top_p, d.min_p = row.min_p;
+    d.repetition = row.repetition_penalty, d.presence = row.presence_penalty,
+    d.frequency = row.frequency_penalty;
+    d.seed_low = static_cast<uint32_t>(row.seed), d.seed_high = static_cast<uint32_t>(row.seed >> 32);
+    d.sample_index = row.sample_index, d.position = row.position;
+    d.history = static_cast<int32_t>(history.size()), d.history_at = append(history);
+    d.bias = static_cast<int32_t>(row.bias.size()), d.bias_at = append(row.bias);
+    d.banned = static_cast<int32_t>(row.banned.size()), d.banned_at = append(row.banned);
+    d.ids = static_cast<int32_t>(row.token_ids.size()), d.ids_at = append(row.token_ids);
+    d.originals_at = originals, originals += d.history + d.bias + d.banned;
+    d.lists_at = lists, lists += d.top_logprobs + d.ids;
+    d.candidates = needs_order(row, vocabulary) ? ordered++ : -1;
+    rows_.push_back(d);
+  }
+
+  SamplingCall call = {};
+  call.logits = logits.data, call.stride = logits.stride;
+  call.vocabulary = vocabulary, call.rows = count;
+  call.chunks = (vocabulary + kLogitChunk - 1) / kLogitChunk;
+  call.key_stride = static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(vocabulary)));
+  const size_t R = rows.size(), C = static_cast<size_t>(call.chunks);
+
+  const size_t row_bytes = R * sizeof(DeviceRow), input_bytes = row_bytes + words_.size() * sizeof(int32_t);
+  std::byte *const host = input_host_->at_least(input_bytes), *const input =
+                                                                  input_device_->at_least(input_bytes);
+  std::memcpy(host, rows_.data(), row_bytes);
+  if (!words_.empty()) std::memcpy(host + row_bytes, words_.data(), input_bytes - row_bytes);
+  check(cudaMemcpyAsync(input, host, input_bytes, cudaMemcpyHostToDevice, stream),
+        "sending sampling options");
+  call.options = reinterpret_cast<const DeviceRow*>(input);
+  call.words = reinterpret_cast<const int32_t*>(input + row_bytes);
+
+  const auto carve_work = [&](std::byte* memory) {
+    Carver carver{memory};
+    call.state = carver.take<RowState>(R);
+    call.stats = carver.take<ChunkStats>(R * C);
+    call.racers = carver.take<Racer>(R * C);
+    call.originals = carver.take<Original>(static_cast<size_t>(originals));
+    return carver.used;
+  };
+  carve_work(work_->at_least(carve_work(nullptr)));
+  const auto carve_output = [&](std::byte* memory) {
+    Carver carver{memory};
+    call.results = carver.take<DeviceResult>(R);
+    call.list_logprobs = carver.take<double>(static_cast<size_t>(lists));
+    call.list_tokens = carver.take<int32_t>(static_cast<size_t>(lists));
+    return carver.used;
+  };
+  const size_t output_bytes = carve_output(nullptr);
+  std::byte* const output_host = output_host_->at_least(output_bytes);
+  std::byte* const output = output_device_->at_least(output_bytes);
+  carve_output(output);
+  if (ordered > 0)
+    call.keys = reinterpret_cast<uint64_t*>(keys_->at_least(
+        static_cast<size_t>(ordered) * static_cast<size_t>(call.key_stride) * sizeof(uint64_t)));
+
+  cuda::sample(call, lists > 0, ordered > 0, stream);
+  check(cudaMemcpyAsync(output_host, output, output_bytes, cudaMemcpyDeviceToHost, stream),
+        "reading samples");
+  check(cudaStreamSynchronize(stream), "waiting for samples");
+
+  carve_output(output_host);
+  for (size_t i = 0; i < R; ++i) {
+    const DeviceResult& from = call.results[i];
+    const DeviceRow& row = rows_[i];
+    SampleResult& to = results[i];
+    to = {};
+    to.finite = from.finite != 0;
+    if (!to.finite) continue;
+    to.token = from.token;
+    to.logprob = from.logprob;
+    to.temperature_logprob = from.temperature_logprob;
+    to.sampling_logprob = from.sampling_logprob;
+    const int32_t* const tokens = call.list_tokens + row.lists_at;
+    const double* const logprobs = call.list_logprobs + row.lists_at;
+    for (int32_t j = 0; j < from.top_count; ++j) to.top.push_back({tokens[j], logprobs[j]});
+    to.token_id_logprobs.assign(logprobs + row.top_logprobs, logprobs + row.top_logprobs + row.ids);
+  }
+}
+
+}  // namespace lockstep::cuda

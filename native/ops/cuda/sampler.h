@@ -1,0 +1,95 @@
+// From rows of logits to tokens and log probabilities, on the device: what CudaOps::sample runs. sampling.cu
+// holds the kernels and the rules; here are the requests' way to the device and the results' way back. Rank
+// thread only.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "ops/sampling.h"
+#include "ops/tensor.h"
+
+namespace lockstep::cuda {
+
+class Growing;
+
+constexpr int kLogitChunk = 4096;  // tokens per chunk of log-sum-exp, by absolute token id
+
+// A SampleRow as the kernels read it. Lists lie in one array of 32-bit words; *_at is where.
+struct DeviceRow {
+  int32_t chosen, top_k, logprobs, top_logprobs;
+  float temperature, top_p, min_p, repetition, presence, frequency;
+  uint32_t seed_low, seed_high, sample_index, position;
+  int32_t history_at,
+      history;            // entries of 3 words: token, prompt count, output count; only where a penalty is on
+  int32_t bias_at, bias;  // entries of 2 words: token, bits of the bias
+  int32_t banned_at, banned, ids_at, ids;
+  int32_t originals_at;  // in SamplingCall::originals
+  int32_t lists_at;      // in SamplingCall::list_*: top_logprobs entries, then ids
+  int32_t candidates;    // row of SamplingCall::keys; -1 where the row needs no order
+};
+
+struct DeviceResult {
+  int32_t token, finite, top_count;
+  double logprob, temperature_logprob, sampling_logprob;
+};
+
+struct Original {  // a logit before a penalty, bias or ban
+  int32_t token;
+  float value;
+};
+
+struct ChunkStats {
+  float max;
+  int32_t argmax, finite;
+  float sum;  // of exp(x - max)
+};
+
+struct RowState {  // one a row, between kernels
+  double raw_log_sum_exp, log_sum_exp, filtered_log_sum_exp, sum, race_bound;
+  float max, temperature;
+  int32_t argmax, finite, greedy, filtered, kept, empty;
+};
+
+struct Racer {
+  double score;
+  int32_t token;
+};
+
+struct SamplingCall {
+  float* logits;  // [rows, V], overwritten
+  int64_t stride;
+  int32_t vocabulary, rows, chunks;
+  const DeviceRow* options;  // [rows]
+  const int32_t* words;
+  Original* originals;
+  RowState* state;        // [rows]
+  ChunkStats* stats;      // [rows, chunks]
+  Racer* racers;          // [rows, chunks]
+  uint64_t* keys;         // [rows with an order, key_stride]
+  int32_t key_stride;     // a power of two, at least V
+  DeviceResult* results;  // [rows]
+  int32_t* list_tokens;
+  double* list_logprobs;
+};
+// Launches everything; results are there once the stream has got so far. any_list, any_order: some row needs
+// it.
+void sample(const SamplingCall& call, bool any_list, bool any_order, cudaStream_t stream);
+
+class Sampler {
+ public:
+  Sampler();
+  ~Sampler();
+  void sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows,
+              cudaStream_t stream);
+
+ private:
+  std::vector<DeviceRow> rows_;
+  std::vector<int32_t> words_;
+  std::unique_ptr<Growing> input_host_, input_device_, work_, keys_, output_host_, output_device_;
+};
+
+}  // namespace lockstep::cuda

@@ -1,0 +1,194 @@
+// The verbs: shapes are checked, views become device pointers, a launcher is called. One short function each.
+#include <cmath>
+
+#include "ops/cuda/cuda_backend.h"
+#include "ops/cuda/launch.h"
+
+namespace lockstep::cuda {
+namespace {
+
+void check_shapes(bool fits, const char* verb, const char* shapes) {
+  if (!fits) throw Error("ENGINE_FAILED", std::string(verb) + ": the shapes do not fit " + shapes);
+}
+
+// Device memory comes from allocate() and place(): elements lie at even addresses.
+Matrix<uint16_t> raw(Matrix<BFloat16> m) {
+  return {static_cast<uint16_t*>(static_cast<void*>(m.data)), m.rows, m.cols, m.stride};
+}
+Matrix<const uint16_t> raw(Matrix<const BFloat16> m) {
+  return {static_cast<const uint16_t*>(static_cast<const void*>(m.data)), m.rows, m.cols, m.stride};
+}
+const uint16_t* raw(std::span<const BFloat16> v) {
+  return raw(Matrix<const BFloat16>{v.data(), 1, std::ssize(v)}).data;
+}
+
+bool starts_aligned(Matrix<const uint16_t> m) {
+  return reinterpret_cast<uintptr_t>(m.data) % 16 == 0 && m.stride % 8 == 0;
+}
+
+LinearCall::Rows rows_of(Matrix<const BFloat16> w, void* y, int64_t y_stride) {
+  return {raw(w).data, w.stride, w.rows, y, y_stride};
+}
+
+LinearCall call_of(Matrix<const BFloat16> x, int parts,
+                   std::initializer_list<Matrix<const BFloat16>> weights) {
+  LinearCall call;
+  call.x = raw(x).data;
+  call.x_stride = x.stride;
+  call.tokens = x.rows;
+  call.k = x.cols;
+  call.parts = parts;
+  call.aligned = starts_aligned(raw(x)) && x.cols / parts % 8 == 0;
+  if (parts == 1) call.aligned = starts_aligned(raw(x));
+  for (const auto& w : weights) call.aligned = call.aligned && starts_aligned(raw(w));
+  return call;
+}
+
+}  // namespace
+
+void CudaOps::copy_rows_of(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat16> x,
+                           std::span<const int32_t> rows, std::span<const int32_t> step_array,
+                           const int32_t* device_array) {
+  check_shapes(y.rows == std::ssize(rows) && y.cols == x.cols, verb, "y [rows, D], x [.., D]");
+  const ptrdiff_t at = rows.data() - step_array.data();
+  check_shapes(rows.empty() || (at >= 0 && at + std::ssize(rows) <= std::ssize(step_array)), verb,
+               "the rows that begin_step was given");
+  for (const int32_t row : rows)
+    check_shapes(row >= 0 && row < x.rows, verb, "a row number: it is out of range");
+  copy_rows(raw(y), raw(x), device_array + at, stream_);
+}
+
+void CudaOps::embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) {
+  copy_rows_of("embed", y, table, ids, step_.host.tokens, step_.tokens);
+}
+
+void CudaOps::gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) {
+  copy_rows_of("gather_rows", y, x, rows, step_.host.head_rows, step_.head_rows);
+}
+
+void CudaOps::rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
+                       float eps) {
+  check_shapes(y.rows == x.rows && y.cols == x.cols && std::ssize(weight) == x.cols, "rms_norm",
+               "y, x [T, D], weight [D]");
+  // Without a sum x is only read.
+  cuda::rms_norm(raw(y), {const_cast<uint16_t*>(raw(x).data), x.rows, x.cols, x.stride}, {}, raw(weight), eps,
+                 stream_);
+}
+
+void CudaOps::add_norm(Matrix<BFloat16> residual, Matrix<BFloat16> y, Matrix<const float> sum,
+                       std::span<const BFloat16> weight, float eps) {
+  check_shapes(residual.rows == sum.rows && residual.cols == sum.cols && y.rows == sum.rows &&
+                   y.cols == sum.cols && std::ssize(weight) == sum.cols,
+               "add_norm", "residual, y, sum [T, D], weight [D]");
+  cuda::rms_norm(raw(y), raw(residual), sum, raw(weight), eps, stream_);
+}
+
+void CudaOps::rope_table(Matrix<float> table, std::span<const int32_t> positions,
+                         std::span<const float> inv_freq, float scale) {
+  check_shapes(table.rows == std::ssize(positions) && table.cols == 2 * std::ssize(inv_freq), "rope_table",
+               "table [T, d], positions [T], inv_freq [d / 2]");
+  check_shapes(positions.data() == step_.host.positions.data(), "rope_table", "the positions of begin_step");
+  if (!std::equal(inv_freq.begin(), inv_freq.end(), inv_freq_.begin(), inv_freq_.end())) {  // once an engine
+    inv_freq_.assign(inv_freq.begin(), inv_freq.end());
+    upload(inv_freq_device_.at_least(inv_freq.size_bytes()), inv_freq_.data(), inv_freq.size_bytes());
+  }
+  cuda::rope_table(table, step_.positions, reinterpret_cast<const float*>(inv_freq_device_.data()), scale,
+                   stream_);
+}
+
+void CudaOps::check_sequences(const char* verb, int64_t tokens, const KvLayer& cache,
+                              std::span<const SequenceSlice> sequences) const {
+  check_shapes(
+      sequences.data() == step_.host.sequences.data() && sequences.size() == step_.host.sequences.size(),
+      verb, "the sequences of begin_step");
+  for (const SequenceSlice& s : sequences)
+    check_shapes(int64_t{s.first_row} + s.num_tokens <= tokens, verb, "the sequences' rows within [0, T)");
+  check_shapes(step_.largest_block < cache.num_blocks, verb, "a block number within the cache");
+}
+
+void CudaOps::project_qkv(const QkvProjection& p) {
+  const int64_t tokens = p.x.rows, d = p.cache.head_dim, kv = p.wk.rows;
+  check_shapes(p.wq.cols == p.x.cols && p.wk.cols == p.x.cols && p.wv.cols == p.x.cols && p.wv.rows == kv &&
+                   p.q.rows == tokens && p.q.cols == p.wq.rows && p.scratch.rows == tokens &&
+                   p.scratch.cols == 2 * kv,
+               "project_qkv", "q [T, Hq d], scratch [T, 2 Hkv d], x [T, D], wq [Hq d, D], wk, wv [Hkv d, D]");
+  check_shapes(d > 0 && d % 2 == 0 && kv == p.cache.kv_heads * d && p.wq.rows % d == 0 &&
+                   std::ssize(p.q_norm) == d && std::ssize(p.k_norm) == d && p.rope.rows == tokens &&
+                   p.rope.cols == d,
+               "project_qkv", "an even head_dim d, q_norm, k_norm [d], rope [T, d]");
+  check_sequences("project_qkv", tokens, p.cache, p.sequences);
+  check_shapes(step_.slot_count >= tokens, "project_qkv", "a step of T tokens");
+  LinearCall call = call_of(p.x, 1, {p.wq, p.wk, p.wv});
+  call.rows[0] = rows_of(p.wq, p.q.data, p.q.stride);
+  call.rows[1] = rows_of(p.wk, p.scratch.data, p.scratch.stride);
+  call.rows[2] = rows_of(p.wv, p.scratch.data + kv, p.scratch.stride);
+  linear_rounded(call, stream_);
+  finish_heads({.q = raw(p.q),
+                .kv = raw(p.scratch),
+                .cache = p.cache,
+                .q_norm = raw(p.q_norm),
+                .k_norm = raw(p.k_norm),
+                .eps = p.eps,
+                .rope = p.rope,
+                .slots = step_.slots},
+               stream_);
+}
+
+void CudaOps::attention(Matrix<BFloat16> y, Matrix<const BFloat16> q, const KvLayer& cache,
+                        std::span<const SequenceSlice> sequences) {
+  const int64_t d = cache.head_dim, width = d * cache.kv_heads;
+  check_shapes(y.rows == q.rows && y.cols == q.cols && width > 0 && q.cols % width == 0, "attention",
+               "y, q [T, Hq d], Hq a multiple of Hkv");
+  check_shapes(d % 2 == 0 && d <= 512, "attention", "an even head_dim of at most 512");
+  check_sequences("attention", q.rows, cache, sequences);
+  const int32_t group = static_cast<int32_t>(q.cols / width);
+  build_tiles(group);
+  if (step_.tile_count == 0) return;
+  AttentionCall call;
+  call.y = raw(y);
+  call.q = raw(q);
+  call.cache = cache;
+  call.blocks = step_.blocks;
+  call.tiles = reinterpret_cast<const AttentionTile*>(tiles_device_.data());
+  call.tile_count = step_.tile_count;
+  call.max_splits = step_.max_splits;
+  call.group = group;
+  call.scale = 1.0f / std::sqrt(static_cast<float>(d));
+  call.keys = step_.keys;
+  call.workspace = nullptr;
+  // Too few tiles to fill the device: splits get blocks of their own. No bit depends on it.
+  const int64_t chunks = (group + kAttentionRows - 1) / kAttentionRows;
+  const int64_t blocks = step_.tile_count * chunks * cache.kv_heads;
+  if (call.max_splits > 1 && blocks < 2 * multiprocessors_)
+    call.workspace = reinterpret_cast<float*>(workspace_.at_least(
+        static_cast<size_t>(attention_workspace(blocks * call.max_splits, cache.head_dim)) * sizeof(float)));
+  cuda::attention(call, stream_);
+}
+
+void CudaOps::gate_up(Matrix<BFloat16> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w_gate,
+                      Matrix<const BFloat16> w_up) {
+  check_shapes(y.rows == x.rows && y.cols == w_gate.rows && w_up.rows == w_gate.rows &&
+                   w_gate.cols == x.cols && w_up.cols == x.cols,
+               "gate_up", "y [T, F], x [T, D], w_gate, w_up [F, D]");
+  LinearCall call = call_of(x, 1, {w_gate, w_up});
+  call.rows[0] = rows_of(w_gate, y.data, y.stride);
+  call.rows[1] = rows_of(w_up, y.data, y.stride);
+  linear_gate_up(call, stream_);
+}
+
+void CudaOps::linear(Matrix<float> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w, int parts) {
+  check_shapes(y.rows == x.rows && y.cols == w.rows && w.cols == x.cols, "linear",
+               "y [T, N], x [T, K], w [N, K]");
+  check_shapes((parts == 1 || parts == 2) && x.cols % parts == 0, "linear", "K in 1 or 2 equal parts");
+  LinearCall call = call_of(x, parts, {w});
+  call.rows[0] = rows_of(w, y.data, y.stride);
+  cuda::linear(call, stream_);
+}
+
+void CudaOps::sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows) {
+  check_shapes(logits.rows == std::ssize(rows) && results.size() == rows.size() && logits.cols > 0, "sample",
+               "results [rows], logits [rows, V]");
+  sampler_.sample(results, logits, rows, stream_);
+}
+
+}  // namespace lockstep::cuda

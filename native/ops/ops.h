@@ -1,0 +1,124 @@
+// The verbs of the forward pass: everything a model is made of, on one device. A backend (ops/cpu, later
+// ops/cuda) implements them all; the model above is written once. Called from one thread at a time, the
+// rank's; a backend may use threads of its own inside a verb, but a verb is complete (CPU) or ordered (GPU
+// stream) when it returns.
+//
+// Every verb keeps the lockstep contract: a row of its result depends on that row's inputs and on the length
+// of the reduction, never on how many rows or threads there are. docs/numerics.md has the rounding table and
+// the orders.
+//
+// Shapes use DESIGN's letters: T tokens in the step, D hidden, Hq/Hkv heads, d head_dim, F MLP width, V
+// vocabulary. Destinations come first. Shapes are checked at the verb; a mismatch is a broken invariant and
+// throws Error.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "ops/sampling.h"
+#include "ops/tensor.h"
+
+namespace lockstep {
+
+// Memory of the device, zeroed, released with the object. On the CPU it is reserved address space, committed
+// on first touch.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual std::byte* data() noexcept = 0;
+  virtual size_t size_bytes() const noexcept = 0;
+};
+
+// The arrays of a step, on the host. From begin_step() on, verbs that take one of them take these very spans
+// (or parts of head_rows): a backend with memory of its own sends all to the device at once and knows them
+// again by their address.
+struct StepArrays {
+  std::span<const int32_t> tokens;           // [T]
+  std::span<const int32_t> positions;        // [T], absolute
+  std::span<const SequenceSlice> sequences;  // [S]
+  std::span<const int32_t> head_rows;        // rows of T whose logits are wanted
+};
+
+struct QkvProjection {
+  Matrix<BFloat16> q;             // out [T, Hq * d], normed and rotated
+  KvLayer cache;                  // out: K (normed, rotated) and V of the T tokens, written to their slots
+  Matrix<BFloat16> scratch;       // [T, 2 * Hkv * d]
+  Matrix<const BFloat16> x;       // [T, D]
+  Matrix<const BFloat16> wq;      // [Hq * d, D]
+  Matrix<const BFloat16> wk, wv;  // [Hkv * d, D]
+  std::span<const BFloat16> q_norm, k_norm;  // [d]
+  float eps = 0;
+  Matrix<const float> rope;  // [T, d]: d/2 cosines, then d/2 sines
+  std::span<const SequenceSlice> sequences;
+};
+
+class Ops {
+ public:
+  virtual ~Ops() = default;
+
+  // "avx512-bf16", "portable", ...: named in results, since bits are equal only within one path.
+  virtual const char* compute_path() const noexcept = 0;
+
+  virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
+
+  // Weights where the verbs can read them: the same memory on the CPU, else a copy on the device that lives
+  // as long as this object, made once for each `host`. On return it is complete. w [N, K]; a vector is a
+  // matrix of one row.
+  virtual Matrix<const BFloat16> place(Matrix<const BFloat16> host) = 0;
+
+  // Between host memory and memory of allocate(); complete on return. Not for the path of a step.
+  virtual void upload(void* device, const void* host, size_t bytes) = 0;
+  virtual void download(void* host, const void* device, size_t bytes) = 0;
+
+  // A step begins. The arrays must not change or move until the next step begins.
+  virtual void begin_step(const StepArrays& step) = 0;
+
+  // y[t] = table[ids[t]]. y [T, D], table [V, D], ids [T].
+  virtual void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) = 0;
+
+  // y[i] = x[rows[i]]. y [rows, D], x [T, D].
+  virtual void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) = 0;
+
+  // y = bf16(bf16(x / sqrt(mean(x^2) + eps)) * weight). y, x [T, D]; weight [D].
+  virtual void rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
+                        float eps) = 0;
+
+  // residual = bf16(residual + bf16(sum)); y = rms_norm(residual). residual, y [T, D]; sum [T, D] float32.
+  virtual void add_norm(Matrix<BFloat16> residual, Matrix<BFloat16> y, Matrix<const float> sum,
+                        std::span<const BFloat16> weight, float eps) = 0;
+
+  // table[t] = scale * cos(p * inv_freq), then scale * sin(p * inv_freq), with p = positions[t] and the angle
+  // rounded to float32 as transformers does. table [T, d]; inv_freq [d / 2].
+  virtual void rope_table(Matrix<float> table, std::span<const int32_t> positions,
+                          std::span<const float> inv_freq, float scale) = 0;
+
+  // q, k, v = x W^T; per head: norm, rotate (halves, as Hugging Face does), round; K and V to the cache.
+  virtual void project_qkv(const QkvProjection& p) = 0;
+
+  // Causal attention of the step's tokens over their sequences' cached keys, those of this step included.
+  // y, q [T, Hq * d]. Splits of kAttentionSplit keys by absolute position, merged in ascending order.
+  virtual void attention(Matrix<BFloat16> y, Matrix<const BFloat16> q, const KvLayer& cache,
+                         std::span<const SequenceSlice> sequences) = 0;
+
+  // y = silu(x Wg^T) * (x Wu^T). y [T, F]; x [T, D]; w_gate, w_up [F, D].
+  virtual void gate_up(Matrix<BFloat16> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w_gate,
+                       Matrix<const BFloat16> w_up) = 0;
+
+  // y = x W^T in float32, unrounded. y [T, N]; x [T, K]; w [N, K]. K is summed as `parts` equal parts, each
+  // in its own fixed order, combined in a binary tree (parts is 1 or 2; a rank that holds one of two parts
+  // passes 1).
+  virtual void linear(Matrix<float> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w, int parts) = 0;
+
+  // results[i] from logits row i, as rows[i] asks. logits [rows, V] are overwritten.
+  virtual void sample(std::span<SampleResult> results, Matrix<float> logits,
+                      std::span<const SampleRow> rows) = 0;
+};
+
+// Elements of K (and as many of V) in one block of one layer: what a KV pool allocates per block.
+constexpr int64_t kv_block_elements(int32_t kv_heads, int32_t head_dim) {
+  return int64_t{kBlockTokens} * kv_heads * head_dim;
+}
+
+constexpr int kAttentionSplit = 256;  // keys per attention split, a multiple of kBlockTokens
+
+}  // namespace lockstep

@@ -1,0 +1,401 @@
+#include "testing/scheduler_check.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <stdexcept>
+#include <vector>
+
+#include "engine/batch_builder.h"
+#include "engine/scheduler.h"
+
+namespace lockstep::testing {
+namespace {
+
+struct Violation : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+void require(bool holds, const char* what) {
+  if (!holds) throw Violation(what);
+}
+
+uint64_t mix(uint64_t state, uint64_t word) {
+  state = (state ^ word) + 0x9e3779b97f4a7c15u;
+  state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9u;
+  state = (state ^ (state >> 27)) * 0x94d049bb133111ebu;
+  return state ^ (state >> 31);
+}
+
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(mix(seed, 1)) {}
+  int32_t in(int32_t low, int32_t high) {  // both included
+    state_ = mix(state_, 2);
+    return low + static_cast<int32_t>(state_ % static_cast<uint64_t>(high - low + 1));
+  }
+  bool one_in(int32_t n) { return in(1, n) == 1; }
+
+ private:
+  uint64_t state_;
+};
+
+constexpr int32_t kAlphabet = 3;  // few token ids, so that prompts meet by chance, too
+
+// The fake model: the content of a K/V slot is a hash of salt and all tokens up to it, the next token a hash
+// of the last slot's content.
+uint64_t slot_after(uint64_t slot, int32_t token) { return mix(slot, static_cast<uint64_t>(token) + 7); }
+int32_t token_after(uint64_t slot) { return static_cast<int32_t>(mix(slot, 3) % kAlphabet); }
+
+// What the twin knows of a request. `tokens` grows by the fake model alone, without cache, chunks or
+// scheduler.
+struct Twin {
+  std::unique_ptr<Request> request;
+  uint64_t salt = 0;
+  std::vector<int32_t> tokens;
+  std::vector<uint64_t> slots;  // of `tokens`
+  bool running = false;
+  bool admitted = false;  // at least once
+  int32_t computed = 0;
+  int32_t next_scored = 0;  // position of the next prompt token to be scored
+  uint64_t preempted = 0, most_preempted = 0;
+  std::vector<int32_t> blocks;  // as of the last look
+
+  void append(int32_t token) {
+    tokens.push_back(token);
+    slots.push_back(slot_after(slots.empty() ? salt : slots.back(), token));
+  }
+};
+
+class World {
+ public:
+  World(uint64_t seed, CheckReport& report)
+      : random_(seed),
+        report_(report),
+        remembers_(!random_.one_in(5)),
+        pool_(random_.one_in(3) ? random_.in(100, 400) : random_.in(3, random_.one_in(2) ? 12 : 48),
+              remembers_),
+        limits_{.max_batch_tokens = random_.one_in(3) ? random_.in(1, 8) : random_.in(9, 96),
+                .max_sequences = random_.in(1, 20)},
+        scheduler_(pool_, limits_),
+        memory_(static_cast<size_t>(pool_.size()) * kBlockTokens) {
+    // Families of prompts, made of few blocks: so that a block stands behind different ones.
+    std::vector<int32_t> phrases;
+    for (int32_t i = 0; i < 2 * kBlockTokens; ++i) phrases.push_back(random_.in(0, kAlphabet - 1));
+    for (auto& family : families_)
+      for (int32_t i = 0; i < 160 / kBlockTokens; ++i) {
+        const auto phrase = phrases.begin() + random_.in(0, 1) * kBlockTokens;
+        family.insert(family.end(), phrase, phrase + kBlockTokens);
+      }
+  }
+
+  void run(int steps) {
+    for (int i = 0; i < steps; ++i) {
+      for (int32_t ops = random_.in(0, 2); ops > 0; --ops) operate();
+      step();
+    }
+    // The oldest request gets on in every step, so this many are enough for all.
+    uint64_t left = 0;
+    for (const auto& [id, twin] : live_) left += twin.tokens.size() + 2 * longest_output(twin) + 64;
+    for (; !live_.empty(); --left) {
+      require(left > 0, "a request never ends");
+      step();
+    }
+    require(pool_.owned_count() == 0 && pool_.available_count() == pool_.size(),
+            "blocks are lost at the end");
+    std::set<int32_t> all;
+    for (int32_t i = 0; i < pool_.size(); ++i) all.insert(pool_.acquire());
+    require(static_cast<int32_t>(all.size()) == pool_.size(), "a block is handed out twice at the end");
+  }
+
+ private:
+  static uint64_t longest_output(const Twin& twin) {
+    return static_cast<uint64_t>(twin.request->sampling.max_tokens);
+  }
+
+  void operate() {
+    if (live_.size() < 24 && !random_.one_in(3)) return submit();
+    if (live_.empty() || !random_.one_in(6)) return;
+    auto victim = live_.begin();
+    std::advance(victim, random_.in(0, static_cast<int32_t>(live_.size()) - 1));
+    ++report_.aborted;
+    remove(victim);
+  }
+
+  void submit() {
+    const int32_t context = pool_.size() * kBlockTokens;
+    const int32_t prompt = random_.in(1, std::min(context - 1, random_.one_in(3) ? 150 : 60));
+    const int32_t shared = random_.one_in(2) ? prompt : random_.in(0, prompt);
+    const std::vector<int32_t>& family = families_[static_cast<size_t>(random_.in(0, 5))];
+    Twin twin;
+    twin.request = std::make_unique<Request>();
+    twin.salt = static_cast<uint64_t>(random_.in(1, 2));
+    for (int32_t i = 0; i < prompt; ++i) twin.append(i < shared ? family[i] : random_.in(0, kAlphabet - 1));
+    Request& request = *twin.request;
+    request.id = ++last_id_;
+    request.tokens = twin.tokens;
+    request.prompt_length = prompt;
+    request.root = {twin.salt, 0};
+    request.sampling.max_tokens =
+        random_.one_in(5) ? 0 : random_.in(1, std::min(context - prompt, random_.one_in(3) ? 120 : 30));
+    if (request.sampling.max_tokens == 0 || random_.one_in(2))
+      request.score.from = random_.in(0, random_.one_in(2) ? 0 : prompt);
+    twin.next_scored = request.score.from < 0 ? prompt : std::max(request.score.from, 1);
+    // A preemption is somebody older, or itself, growing by a block; nobody grows over the same edge twice.
+    twin.most_preempted = longest_output(twin) / kBlockTokens + 1;
+    for (const auto& [id, older] : live_) twin.most_preempted += longest_output(older) / kBlockTokens + 1;
+    ++report_.requests;
+    scheduler_.add(&request);
+    live_.emplace(request.id, std::move(twin));
+  }
+
+  void remove(std::map<uint64_t, Twin>::iterator twin) {
+    scheduler_.remove(twin->second.request.get());
+    live_.erase(twin);
+    check_books();
+  }
+
+  void step() {
+    const int32_t free_before = pool_.free_count();
+    scheduled_ = scheduler_.schedule();
+    check_states(free_before);
+    check_scheduled();
+    build_batch(batch_, scheduled_);
+    read_before();
+    write();
+    for (const Scheduled& part : scheduled_) {
+      scheduler_.mark_computed(part);
+      mark_computed(twin_of(part.request), part.num_tokens);
+    }
+    take_tokens();
+    check_books();
+    ++report_.steps;
+  }
+
+  Twin& twin_of(const Request* request) {
+    for (auto& [id, twin] : live_)
+      if (twin.request.get() == request) return twin;
+    throw Violation("a request that has ended is scheduled");
+  }
+
+  // Who was admitted and who was preempted, seen from the block tables.
+  void check_states(int32_t free_before) {
+    uint64_t preempted = 0;
+    int32_t taken = 0;
+    std::map<int32_t, int> owners = owners_seen_;
+    for (const auto& [id, twin] : live_)  // what the preempted gave back may be taken in the same call
+      if (twin.running && twin.request->blocks.empty())
+        for (const int32_t block : twin.blocks) --owners[block];
+    bool waiting_seen = false;
+    size_t running = 0;
+    for (auto& [id, twin] : live_) {  // oldest first
+      const Request& request = *twin.request;
+      const bool runs = !request.blocks.empty();
+      require(!(runs && waiting_seen), "a newer request runs while an older one waits");
+      waiting_seen |= !runs;
+      running += runs;
+      if (twin.running && !runs) {
+        ++preempted, ++twin.preempted;
+        require(twin.preempted <= twin.most_preempted, "a request is preempted without end");
+        report_.most_preempted = std::max(report_.most_preempted, twin.preempted);
+        twin.computed = 0;
+      } else if (!twin.running && runs) {
+        evicted_ |= taken > free_before;  // by the older ones in this call
+        admit(twin);
+      }
+      const size_t known =
+          twin.running ? twin.blocks.size() : static_cast<size_t>(twin.computed / kBlockTokens);
+      for (size_t i = known; i < request.blocks.size(); ++i, ++taken)
+        require(owners[request.blocks[i]] == 0, "a block in use is handed out");
+      if (twin.running && runs)
+        require(std::equal(twin.blocks.begin(), twin.blocks.end(), request.blocks.begin()),
+                "the block table of a running request changes");
+      twin.running = runs;
+      twin.blocks = request.blocks;
+    }
+    if (preempted == 0 && taken > free_before) {
+      evicted_ = true;
+      report_.evictions += static_cast<uint64_t>(taken - free_before);
+    }
+    evicted_ |= preempted > 0;  // blocks given back and taken again in one call: the twin cannot tell
+    report_.preemptions += preempted;
+    require(scheduler_.preemptions() == report_.preemptions, "preemptions are counted wrongly");
+    require(scheduler_.running_count() == running && scheduler_.waiting_count() == live_.size() - running,
+            "running or waiting requests are counted wrongly");
+    require(running <= static_cast<size_t>(limits_.max_sequences), "more than max_sequences run");
+  }
+
+  // A request enters with the blocks of all its tokens, the first ones perhaps from the cache.
+  void admit(Twin& twin) {
+    const Request& request = *twin.request;
+    const int32_t hits = request.num_computed / kBlockTokens;
+    require(request.num_computed % kBlockTokens == 0, "a cached prefix ends inside a block");
+    require(request.num_computed <= std::max(0, most_cached(twin)),
+            "a needed logit was taken from the cache");
+    require(hits == 0 || remembers_, "a hit without a prefix cache");
+    int32_t expected = 0;
+    const auto end = [](int32_t block) { return (block + 1) * kBlockTokens; };
+    while (remembers_ && end(expected) <= most_cached(twin) && known_.contains(twin.slots[end(expected) - 1]))
+      ++expected;
+    require(hits <= expected, "a hit on what was never computed");
+    if (!evicted_) require(hits == expected, "a known prefix is computed again");
+    report_.exact_hits += !evicted_ && expected > 0;
+    report_.hit_blocks += static_cast<uint64_t>(hits);
+    if (!twin.admitted) cached_tokens_ += static_cast<uint64_t>(request.num_computed);
+    twin.admitted = true;
+    twin.computed = request.num_computed;
+    if (remembers_ && end(hits) <= most_cached(twin))
+      for (const auto& [id, other] : live_)
+        require(!other.running || other.request->pending_tokens() <= 1 ||
+                    std::ssize(other.slots) < end(hits) ||
+                    other.slots[end(hits) - 1] != twin.slots[end(hits) - 1],
+                "a prefix that is being computed is computed a second time");
+  }
+
+  static int32_t most_cached(const Twin& twin) {
+    const int32_t length = static_cast<int32_t>(twin.tokens.size());
+    return (twin.next_scored < twin.request->prompt_length ? twin.next_scored : length) - 1;
+  }
+
+  void check_scheduled() {
+    require(scheduler_.cached_tokens() == cached_tokens_, "cached tokens are counted wrongly");
+    int32_t total = 0;
+    std::set<const Request*> seen;
+    for (const auto& [request, num_tokens] : scheduled_) {
+      const Twin& twin = twin_of(request);
+      require(seen.insert(request).second, "a request stands in a step twice");
+      require(twin.running && num_tokens > 0, "a waiting request, or none of its tokens, is scheduled");
+      require(request->num_computed == twin.computed, "tokens are skipped or computed again");
+      require(request->tokens == twin.tokens, "tokens are lost or changed");
+      require(twin.computed + num_tokens <= request->length(), "more tokens than there are");
+      require(blocks_for(twin.computed + num_tokens) <= static_cast<int32_t>(request->blocks.size()),
+              "a block table too short");
+      total += num_tokens;
+    }
+    require(total <= limits_.max_batch_tokens, "more than max_batch_tokens in a step");
+    require(live_.empty() || seen.contains(live_.begin()->second.request.get()),
+            "the oldest request stands still");
+  }
+
+  uint64_t& slot(const Request& request, int32_t position) {
+    const int32_t block = request.blocks[static_cast<size_t>(position / kBlockTokens)];
+    return memory_.at(static_cast<size_t>(block * kBlockTokens + position % kBlockTokens));
+  }
+
+  void check_memory(const Twin& twin, int32_t end) {
+    for (int32_t p = 0; p < end; ++p)
+      require(slot(*twin.request, p) == twin.slots[p], "a block does not hold what it should");
+  }
+
+  void read_before() {
+    for (const Scheduled& part : scheduled_) check_memory(twin_of(part.request), part.request->num_computed);
+  }
+
+  // The forward pass: all write, then all read.
+  void write() {
+    std::map<int32_t, int> owners = count_owners();
+    for (size_t i = 0; i < scheduled_.size(); ++i) {
+      const SequenceSlice& slice = batch_.step.sequences.at(i);
+      const Twin& twin = twin_of(scheduled_[i].request);
+      for (int32_t row = 0; row < slice.num_tokens; ++row) {
+        const int32_t position = batch_.step.positions.at(slice.first_row + row);
+        require(position == slice.start_position + row, "positions do not follow each other");
+        require(batch_.step.tokens.at(slice.first_row + row) == twin.tokens.at(position),
+                "a wrong token in the step");
+        require(owners[slice.blocks[position / kBlockTokens]] == 1, "a shared block is written");
+        memory_.at(static_cast<size_t>(slice.blocks[position / kBlockTokens] * kBlockTokens +
+                                       position % kBlockTokens)) = twin.slots[position];
+      }
+    }
+    for (const auto& [request, num_tokens] : scheduled_)
+      check_memory(twin_of(request), request->num_computed + num_tokens);
+  }
+
+  void mark_computed(Twin& twin, int32_t num_tokens) {
+    twin.computed += num_tokens;
+    for (int32_t end = kBlockTokens; remembers_ && end <= twin.computed; end += kBlockTokens)
+      known_.insert(twin.slots[end - 1]);
+  }
+
+  // As engine/sampler.cpp does: scored rows first, then a token; ends are removed.
+  void take_tokens() {
+    for (size_t i = 0; i < batch_.head_rows.size(); ++i) {
+      const auto& [request, sampled] = batch_.head_rows[i];
+      Twin& twin = twin_of(request);
+      const int32_t position = batch_.step.positions.at(static_cast<size_t>(batch_.step.head_rows[i]));
+      if (!sampled) {
+        require(position + 1 == twin.next_scored, "a prompt token is scored twice or not at all");
+        ++twin.next_scored;
+        request->scored.emplace_back();
+        continue;
+      }
+      require(position + 1 == request->length(), "a token is drawn from the wrong row");
+      request->tokens.push_back(token_after(slot(*request, position)));
+      twin.append(token_after(twin.slots.back()));
+    }
+    for (const Scheduled& part : scheduled_) {
+      const auto twin = live_.find(part.request->id);
+      const Request& request = *part.request;
+      const bool scores_only = request.sampling.max_tokens == 0;
+      if (scores_only ? request.pending_tokens() > 0 : request.output_length() < request.sampling.max_tokens)
+        continue;
+      require(twin->second.next_scored >= request.prompt_length,
+              "a request ends before its prompt is scored");
+      ++report_.finished;
+      remove(twin);
+    }
+  }
+
+  std::map<int32_t, int> count_owners() const {
+    std::map<int32_t, int> owners;
+    for (const auto& [id, twin] : live_)
+      for (const int32_t block : twin.request->blocks) ++owners[block];
+    return owners;
+  }
+
+  void check_books() {
+    owners_seen_ = count_owners();
+    require(pool_.owned_count() == static_cast<int32_t>(owners_seen_.size()),
+            "owned blocks are counted wrongly");
+    require(pool_.free_count() + pool_.cached_count() + pool_.owned_count() == pool_.size(),
+            "free + cached + owned is not the total");
+    require(remembers_ || pool_.cached_count() == 0, "a cached block without a prefix cache");
+    for (const auto& [id, twin] : live_) {
+      const std::vector<int32_t>& blocks = twin.request->blocks;
+      require(std::set<int32_t>(blocks.begin(), blocks.end()).size() == blocks.size(),
+              "a request owns a block twice");
+    }
+  }
+
+  Random random_;
+  CheckReport& report_;
+  const bool remembers_;
+  BlockPool pool_;
+  const SchedulerLimits limits_;
+  Scheduler scheduler_;
+  std::vector<uint64_t> memory_;  // [blocks, B]: what each slot holds
+  std::vector<int32_t> families_[6];
+  std::map<uint64_t, Twin> live_;  // by id: oldest first
+  uint64_t last_id_ = 0;
+  std::span<const Scheduled> scheduled_;
+  Batch batch_;
+  std::set<uint64_t> known_;  // contents of full blocks computed so far, by their last slot
+  bool evicted_ = false;      // then some of them are gone
+  uint64_t cached_tokens_ = 0;
+  std::map<int32_t, int> owners_seen_;
+};
+
+}  // namespace
+
+CheckReport check_scheduler(uint64_t seed, int steps) {
+  CheckReport report;
+  try {
+    World(seed, report).run(steps);
+  } catch (const std::exception& error) {
+    report.violation = error.what();
+  }
+  return report;
+}
+
+}  // namespace lockstep::testing

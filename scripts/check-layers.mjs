@@ -1,0 +1,195 @@
+// Fails where a dependency points the wrong way. The tables are the rule (ARCHITECTURE.md draws it): what is not listed
+// is not allowed, and a file that is in no layer is a violation too. `node scripts/check-layers.mjs [root]`
+//
+// It reads text, not syntax trees: #include lines, import and export … from, import(…), require(…). A line that only
+// looks like one is a violation to be reworded, never the other way round.
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), ".."));
+
+// A layer is a folder ("chat/") or a file ("errors.ts"); of several that fit, the longest counts. A layer may always
+// use itself. `may`: what else, in the same notation.
+
+// binding → engine → {model, cache} → {checkpoint, ops, comm} → base. Paths are relative to native/.
+const kNative = {
+  "base/": { may: [] },
+  "ops/": { may: ["base/"] },
+  // The choice among backends: it knows the CPU's front door, and opens the CUDA library by name.
+  "ops/registry.h": { may: ["ops/"] },
+  "ops/registry.cpp": { may: ["ops/registry.h", "ops/cpu/cpu_ops.h", "ops/", "base/"] },
+  "ops/cpu/": { may: ["ops/", "base/", "ops/cpu/kernels/"], system: /^(immintrin|arm_neon)\.h$/ },
+  // Compiled for one instruction set each: no inline function of a shared header may end up in them, so only headers
+  // of types and intrinsics.
+  "ops/cpu/kernels/": {
+    may: ["base/bfloat16.h"],
+    only: /^(immintrin\.h|arm_neon\.h|cstdint|cstddef|cstring)$/,
+  },
+  // Kernels and their backend; built into a library of its own, so nothing else may include it.
+  "ops/cuda/": { may: ["ops/", "ops/registry.h", "base/"], system: /^(cuda|cublas|nccl|nv)/ },
+  "checkpoint/": { may: ["base/", "ops/tensor.h"] }, // views of the weights
+  "comm/": { may: ["base/", "ops/tensor.h"], system: /^(cuda|nccl)/ },
+  "cache/": { may: ["ops/", "base/"] },
+  "model/": { may: ["cache/", "checkpoint/", "ops/", "comm/", "base/"] },
+  "engine/": { may: ["model/", "cache/", "checkpoint/", "ops/", "ops/cpu/cpu_ops.h", "comm/", "base/"] },
+  // cpu_ops.h and floors.h: what doctor and bench ask
+  "binding/": {
+    may: ["engine/", "base/", "ops/cpu/cpu_ops.h", "ops/cpu/floors.h", "ops/registry.h"],
+    system: /^napi\.h$/,
+  },
+  "testing/": { may: [""], system: /^napi\.h$/ },
+};
+
+// System headers that only the layers naming them in `system` may include.
+const kRestricted = /^(napi|node_api|js_native_api|uv|v8|node|cuda|cublas|nccl|nv|immintrin|arm_neon)/;
+
+// cli, server, eval, rollout → public API → engine → stream → native. Paths are relative to src/.
+const kTypeScript = {
+  "errors.ts": { may: [] },
+  "check.ts": { may: ["errors.ts"] },
+  "host.ts": { may: [] },
+  "native.ts": { may: ["errors.ts", "checkpoint/"] },
+  "signals.ts": { may: [] },
+  "turns.ts": { may: [] },
+  "hub/": { may: ["errors.ts", "checkpoint/"], packages: ["@huggingface/hub"] },
+  "connection.ts": { may: ["errors.ts", "native.ts"] },
+  "floors.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts"] },
+  "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
+  "checkpoint/": { may: ["errors.ts"] },
+  "chat/": { may: ["errors.ts"], packages: ["@huggingface/jinja"] },
+  "tokenizer/": { may: ["errors.ts", "check.ts", "chat/"], packages: ["@huggingface/tokenizers"] },
+  "options.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts", "checkpoint/", "tokenizer/"] },
+  "prompt.ts": { may: ["errors.ts", "check.ts", "chat/", "tokenizer/"] },
+  "stream.ts": { may: ["errors.ts", "options.ts", "native.ts", "connection.ts", "chat/", "tokenizer/"] },
+  "score.ts": { may: ["errors.ts", "options.ts", "connection.ts", "stream.ts"] },
+  "doctor.ts": { may: ["host.ts", "native.ts"] },
+  "load.ts": {
+    may: ["errors.ts", "native.ts", "options.ts", "prompt.ts", "checkpoint/", "tokenizer/"],
+  },
+  "engine.ts": {
+    may: [
+      "check.ts",
+      "load.ts",
+      "errors.ts",
+      "native.ts",
+      "options.ts",
+      "prompt.ts",
+      "score.ts",
+      "stream.ts",
+      "signals.ts",
+      "turns.ts",
+      "connection.ts",
+      "hub/",
+      "checkpoint/",
+      "tokenizer/",
+    ],
+  },
+  "index.ts": {
+    may: [
+      ...["sampling-distribution.ts", "floors.ts"],
+      ...["errors.ts", "options.ts", "prompt.ts", "score.ts", "stream.ts", "engine.ts", "doctor.ts"],
+      ...["chat/types.ts", "tokenizer/tokenizer.ts"],
+    ],
+  },
+  "rollout/": { may: ["index.ts"] },
+  "eval/": { may: ["index.ts"] },
+  "server/": { may: ["index.ts"] },
+  "cli/": {
+    may: ["index.ts", "doctor.ts", "server/", "eval/", "rollout/"],
+    packages: ["commander", "cli-progress"],
+  },
+};
+
+// What a user could write: the package by its name, and nothing of ours behind it.
+const kUserCode = { "": { may: [], packages: ["lockstep", "cli-progress"] } };
+
+const violations = [
+  ...check("native", /\.(h|cpp|cc|cu|cuh)$/, kNative, includeOf),
+  ...check("src", /\.(ts|mts)$/, kTypeScript, importsOf),
+  ...check("examples", /\.(mjs|js|ts)$/, kUserCode, importsOf),
+  ...check("bench", /\.(mjs|js|ts)$/, kUserCode, importsOf),
+];
+for (const violation of violations) console.log(violation);
+console.log(`check-layers: ${violations.length} violation${violations.length === 1 ? "" : "s"}`);
+if (violations.length > 0) process.exitCode = 1;
+
+/** One line for each violation below `folder`. `dependencies(line)` lists what a line of a file asks for. */
+function check(folder, extension, layers, dependencies) {
+  const found = [];
+  for (const file of filesBelow(join(root, folder), extension)) {
+    const name = relative(join(root, folder), file);
+    const layer = layerOf(name, layers);
+    const shown = join(folder, name);
+    if (layer === undefined) {
+      found.push(`${shown}:1 is in no layer of scripts/check-layers.mjs`);
+      continue;
+    }
+    readFileSync(file, "utf8")
+      .split("\n")
+      .forEach((line, i) => {
+        for (const wanted of dependencies(line)) {
+          if (isAllowed(wanted, name, layer, layers)) continue;
+          found.push(`${shown}:${i + 1} imports ${wanted}, allowed: ${describe(layer, layers)}`);
+        }
+      });
+  }
+  return found;
+}
+
+function isAllowed(wanted, file, layer, layers) {
+  if (layers === kNative) return isAllowedInclude(wanted, layer);
+  if (wanted.startsWith("node:"))
+    return wanted !== "node:module" || file === "native.ts" || layers === kUserCode;
+  if (!wanted.startsWith(".")) return (layers[layer].packages ?? []).includes(wanted);
+  const target = join(dirname(file), wanted).replace(/\.js$/, layers === kTypeScript ? ".ts" : ".js");
+  if (target.startsWith("..")) return false;
+  return isWithin(target, layer, layers);
+}
+
+/** `wanted` with its brackets or quotes. */
+function isAllowedInclude(wanted, layer) {
+  const header = wanted.slice(1, -1);
+  const { system, only } = kNative[layer];
+  if (wanted.startsWith('"')) return isWithin(header, layer, kNative);
+  if (only) return only.test(header);
+  return !kRestricted.test(header) || (system?.test(header) ?? false);
+}
+
+/** Whether `target` lies in `layer` itself or in one that it may use. */
+function isWithin(target, layer, layers) {
+  const home = layerOf(target, layers);
+  return home === layer || layers[layer].may.some((one) => one === target || one === home || one === "");
+}
+
+function layerOf(name, layers) {
+  const fitting = Object.keys(layers).filter(
+    (layer) => name === layer || layer === "" || (layer.endsWith("/") && name.startsWith(layer)),
+  );
+  return fitting.sort((a, b) => b.length - a.length)[0];
+}
+
+function describe(layer, layers) {
+  const { may, packages = [], system, only } = layers[layer];
+  const patterns = [system, only].filter(Boolean).map(String);
+  return [layer || "./", ...may.map((one) => one || "everything"), ...packages, ...patterns].join(" ");
+}
+
+function includeOf(line) {
+  const include = line.match(/^\s*#\s*include\s*(<[^>]+>|"[^"]+")/);
+  return include ? [include[1]] : [];
+}
+
+function importsOf(line) {
+  const pattern = /(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)["']([^"']+)["']/g;
+  if (/^\s*(\*|\/\/|\/\*)/.test(line)) return [];
+  return [...line.matchAll(pattern)].map((match) => match[1]);
+}
+
+function filesBelow(directory, extension) {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && extension.test(entry.name))
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort();
+}

@@ -1,0 +1,162 @@
+/**
+ * Checks of what a caller passed: each returns the value with its type known, or throws a LockstepError that says
+ * what was expected, what came and where. Pure; no defaults here.
+ */
+import { invalid, LockstepError, show } from "./errors.js";
+
+export type Check<T> = (value: unknown, where: string) => T;
+
+export const boolean: Check<boolean> = (value, where) => {
+  if (typeof value !== "boolean") throw invalid("a boolean", where, value);
+  return value;
+};
+
+export const string: Check<string> = (value, where) => {
+  if (typeof value !== "string") throw invalid("a string", where, value);
+  return value;
+};
+
+/** A string without lone surrogates: one that UTF-8 can write. */
+export const text: Check<string> = (value, where) => {
+  if (typeof value !== "string" || !value.isWellFormed())
+    throw invalid("a string without lone surrogates", where, value);
+  return value;
+};
+
+export function integer(min: number, max: number): Check<number> {
+  const range = max === Number.MAX_SAFE_INTEGER ? `[${min}, 2^53)` : `[${min}, ${max}]`;
+  return (value, where) => {
+    if (!Number.isInteger(value) || (value as number) < min || (value as number) > max)
+      throw invalid(`an integer in ${range}`, where, value);
+    return value as number;
+  };
+}
+
+/** A finite number in [min, max], or in (min, max] where `above` is set. `note` says what a special value means. */
+export function number(min: number, max: number, { above = false, note = "" } = {}): Check<number> {
+  const range = `${above ? "(" : "["}${min}, ${max}]`;
+  return (value, where) => {
+    if (typeof value !== "number" || !(above ? value > min : value >= min) || !(value <= max))
+      throw invalid(`a number in ${range}`, note === "" ? where : `${where} (${note})`, value);
+    return value;
+  };
+}
+
+export function oneOf<const T extends string>(...choices: T[]): Check<T> {
+  return (value, where) => {
+    if (!choices.includes(value as T))
+      throw invalid(choices.map((choice) => `'${choice}'`).join(" or "), where, value);
+    return value as T;
+  };
+}
+
+export const abortSignal: Check<AbortSignal> = (value, where) => {
+  if (!(value instanceof AbortSignal)) throw invalid("an AbortSignal", where, value);
+  return value;
+};
+
+export function callback<F extends (...args: never[]) => unknown>(): Check<F> {
+  return (value, where) => {
+    if (typeof value !== "function") throw invalid("a function", where, value);
+    return value as F;
+  };
+}
+
+/** More tokens than any context holds: a longer list is refused before memory is taken for it. */
+const kMaxTokenIds = 2 ** 24;
+
+/** Token ids in [0, vocabSize): an array, a typed array or another object with a length and integers. */
+export function tokenIds(vocabSize: number): Check<Int32Array> {
+  return (value, where) => {
+    const ids = value as ArrayLike<unknown>;
+    const isList =
+      typeof value === "object" && value !== null && Number.isInteger(ids.length) && ids.length >= 0;
+    if (!isList) throw invalid("an array or a typed array of token ids", where, value);
+    if (ids.length > kMaxTokenIds) throw invalid(`at most ${kMaxTokenIds} token ids`, where, value);
+    const checked = new Int32Array(ids.length);
+    for (let i = 0; i < checked.length; ++i) {
+      const id = ids[i];
+      if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= vocabSize)
+        throw invalid(`a token id in [0, ${vocabSize})`, `${where}[${i}]`, id);
+      checked[i] = id as number;
+    }
+    return checked;
+  };
+}
+
+/** An object of keys and values, not an instance of something: a Map's entries, say, are not its keys. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  const prototype = Object.getPrototypeOf(value) as object | null;
+  return prototype === null || Object.getPrototypeOf(prototype) === null; // of this realm or another
+}
+
+/** Runs `read` on what a caller passed. What a getter or a proxy of theirs throws is refused like any other value. */
+export function reading<T>(where: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof LockstepError) throw cause;
+    const reason = cause instanceof Error ? cause.message : show(cause);
+    throw new LockstepError(
+      "INVALID_ARGUMENT",
+      `Expected ${where} that can be read but reading it threw: ${reason}`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** What an options object may hold: a check for each known key, or the reason why a known key is refused. */
+export type Schema<T> = { [K in keyof T]-?: Check<T[K]> };
+
+/**
+ * The known keys of `options` that are not undefined, each checked. Unknown keys are refused with the nearest right
+ * name; `later` names keys that are known and not supported yet.
+ */
+export function checkOptions<T extends object>(
+  options: unknown,
+  where: string,
+  schema: Schema<T>,
+  later: readonly string[] = [],
+): Partial<T> {
+  if (options === undefined) return {};
+  if (!isPlainObject(options)) throw invalid("an object", where, options);
+  const checked: Partial<T> = {};
+  for (const [key, value] of Object.entries(options)) {
+    if (value === undefined) continue;
+    if (later.includes(key))
+      throw new LockstepError(
+        "NOT_SUPPORTED",
+        `${where}.${key} is not supported by this version of Lockstep`,
+      );
+    if (!Object.hasOwn(schema, key)) throw unknownKey(key, where, [...Object.keys(schema), ...later]);
+    const check = schema[key as keyof T] as Check<T[keyof T]>;
+    checked[key as keyof T] = check(value, key);
+  }
+  return checked;
+}
+
+function unknownKey(key: string, where: string, known: readonly string[]): LockstepError {
+  const nearest = [...known].sort((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;
+  const hint = editDistance(key, nearest) <= Math.max(2, key.length / 2) ? `: did you mean ${nearest}?` : ".";
+  return new LockstepError(
+    "INVALID_ARGUMENT",
+    `Expected a known option in ${where} but received ${show(key).replace(/ \(string\)$/, "")}${hint} Known: ${known.join(", ")}`,
+  );
+}
+
+/** Levenshtein distance, case ignored: "top_p" and "TopP" are near "topP". */
+function editDistance(a: string, b: string): number {
+  const s = a.toLowerCase().slice(0, 64);
+  const t = b.toLowerCase();
+  let row = Array.from({ length: t.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= s.length; ++i) {
+    const next = [i];
+    for (let j = 1; j <= t.length; ++j)
+      next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (s[i - 1] === t[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[t.length]!;
+}

@@ -1,0 +1,173 @@
+/**
+ * The native engine as TypeScript sees it: requests in, their events out. Main thread (or a worker's).
+ *
+ * Lifetime: the native side calls back through a WeakRef, and a strong reference (`busy`) is kept only while something
+ * is under way: loading, open requests, closing. So an idle engine keeps neither the process alive nor itself from being
+ * collected. Each open request hears of exactly one event with a `finish` other than none, and of nothing after it.
+ */
+import { type ErrorCode, LockstepError } from "./errors.js";
+import {
+  Column,
+  Finish,
+  type NativeEngine,
+  type NativeEngineSpec,
+  type NativeEvent,
+  type NativeLogprobs,
+  type NativeRequest,
+  type NativeStats,
+  native,
+} from "./native.js";
+
+/** What an engine step brought one request. */
+export interface RequestEvent {
+  token: number; // -1 = none
+  finish: number; // Finish
+  logprob: number;
+  temperatureLogprob: number;
+  samplingLogprob: number;
+  /** Prompt tokens found in the prefix cache; -1 where the request was never admitted. */
+  cachedTokens: number;
+  sampled?: NativeLogprobs | undefined;
+  scored?: NativeLogprobs | undefined;
+  error?: LockstepError | undefined;
+}
+
+export type RequestListener = (event: RequestEvent) => void;
+
+const busy = new Set<Connection>();
+
+export class Connection {
+  /** Set once loaded. */
+  computePath = "";
+  readonly #native: NativeEngine;
+  readonly #maxOpen: number;
+  readonly #open = new Map<number, RequestListener>();
+  #nextId = 1;
+  #failure: LockstepError | undefined;
+  #closing: Promise<void> | undefined;
+  #settleLoad: ((failure: LockstepError | undefined) => void) | undefined;
+  #settleClose: (() => void) | undefined;
+
+  /** Starts loading. maxOpen: requests that may be open at once. */
+  constructor(spec: NativeEngineSpec, maxOpen: number) {
+    this.#maxOpen = maxOpen;
+    const weak = new WeakRef(this);
+    this.#native = new (native().NativeEngine)(spec, (event) => {
+      const connection = weak.deref();
+      if (connection) connection.#onEvent(event);
+    });
+  }
+
+  /** Resolves when the weights are in place; rejects, and closes, where they cannot be. Call it once. */
+  async loaded(): Promise<void> {
+    this.#hold();
+    const failure = await new Promise<LockstepError | undefined>((resolve) => {
+      this.#settleLoad = resolve;
+    });
+    this.#release();
+    if (!failure) return;
+    await this.close();
+    throw failure;
+  }
+
+  /** Throws where no request can be taken any more. */
+  checkUsable(): void {
+    if (this.#closing) throw new LockstepError("ENGINE_CLOSED", "The engine is closed");
+    if (this.#failure)
+      throw new LockstepError("ENGINE_FAILED", this.#failure.message, { cause: this.#failure });
+  }
+
+  /** Returns the request's id, for `end`. */
+  submit(request: Omit<NativeRequest, "id">, listener: RequestListener): number {
+    this.checkUsable();
+    if (this.#open.size >= this.#maxOpen)
+      throw new LockstepError(
+        "QUEUE_FULL",
+        `Expected at most ${this.#maxOpen} requests at once (maxQueue) but this would be one more`,
+      );
+    const id = this.#nextId++;
+    try {
+      this.#native.submit({ ...request, id });
+    } catch (error) {
+      throw new LockstepError(
+        (error as { code?: ErrorCode }).code ?? "ENGINE_FAILED",
+        (error as Error).message,
+      );
+    }
+    if (this.#open.size === 0) this.#hold();
+    this.#open.set(id, listener);
+    return id;
+  }
+
+  /** Ends a request before its own end, as stopped or as aborted. Its last event is still to come. */
+  end(id: number, { stopped }: { stopped: boolean }): void {
+    this.#native.end(id, stopped);
+  }
+
+  stats(): NativeStats {
+    return this.#native.stats();
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= new Promise((resolve) => {
+      this.#settleClose = resolve;
+      this.#hold();
+      this.#native.close();
+    });
+    return this.#closing;
+  }
+
+  #hold(): void {
+    busy.add(this);
+    this.#native.ref();
+  }
+
+  #release(): void {
+    if (this.#open.size > 0 || this.#closing) return;
+    busy.delete(this);
+    this.#native.unref();
+  }
+
+  #onEvent(event: NativeEvent): void {
+    this.#dispatch(event);
+    if (event.kind === "loaded") {
+      this.computePath = event.computePath ?? "";
+      this.#settleLoad?.(undefined);
+    } else if (event.kind === "failed") {
+      this.#failure = new LockstepError(event.code as ErrorCode, event.message ?? "");
+      this.#settleLoad?.(this.#failure);
+    } else if (event.kind === "closed") {
+      busy.delete(this);
+      this.#settleLoad?.(new LockstepError("ENGINE_CLOSED", "The engine was closed while it was loading"));
+      this.#settleClose?.();
+    }
+  }
+
+  /** Each row of the event to its request. */
+  #dispatch({ rows, details }: NativeEvent): void {
+    let nextDetail = 0;
+    for (let row = 0; row * Column.count < rows.length; ++row) {
+      const column = (name: keyof typeof Column): number => rows[row * Column.count + Column[name]]!;
+      const detail = details[nextDetail]?.row === row ? details[nextDetail++] : undefined;
+      const id = column("id");
+      const listener = this.#open.get(id);
+      const finish = column("finish");
+      if (finish !== Finish.none) this.#open.delete(id);
+      listener?.({
+        token: column("token"),
+        finish,
+        logprob: column("logprob"),
+        temperatureLogprob: column("temperatureLogprob"),
+        samplingLogprob: column("samplingLogprob"),
+        cachedTokens: column("cachedTokens"),
+        sampled: detail?.sampled,
+        scored: detail?.scored,
+        error:
+          detail?.code === undefined
+            ? undefined
+            : new LockstepError(detail.code as ErrorCode, detail.message ?? ""),
+      });
+    }
+    if (rows.length > 0) this.#release();
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * The addon's typed contract and its loader. What stands here mirrors native/binding: change both together.
+ * Everything that crosses is plain numbers, strings and typed arrays; the native side knows no defaults.
+ */
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import type { StoredDtype } from "./checkpoint/expected-tensors.js";
+import { LockstepError } from "./errors.js";
+
+export interface NativeModelConfig {
+  hiddenSize: number;
+  intermediateSize: number;
+  numLayers: number;
+  numHeads: number;
+  numKvHeads: number;
+  headDim: number;
+  vocabSize: number;
+  rmsNormEps: number;
+  tiedHead: boolean;
+  ropeInvFreq: Float32Array; // [headDim / 2]
+  ropeScale: number;
+}
+
+export interface NativeEngineSpec {
+  config: NativeModelConfig;
+  files: { path: string; sizeBytes: number }[];
+  tensors: { name: string; dtype: StoredDtype; file: number; offsetBytes: number; shape: number[] }[];
+  /** Copy all weights into memory instead of using the mapped files. */
+  copyWeights: boolean;
+  ranks: number;
+  prefixCache: boolean;
+  /** "" = the best of `cpuPaths()`. */
+  computePath: string;
+  threads: number;
+  numBlocks: number;
+  maxBatchTokens: number;
+  maxSequences: number;
+}
+
+/** How output tokens are chosen. */
+export interface NativeSampling {
+  temperature: number;
+  topK: number; // 0 = off
+  topP: number; // 1 = off
+  minP: number; // 0 = off
+  repetitionPenalty: number; // 1 = off
+  presencePenalty: number;
+  frequencyPenalty: number;
+  biasTokens: Int32Array;
+  biasValues: Float32Array; // of biasTokens
+  seed: number;
+  sampleIndex: number;
+  /** 0: nothing is generated; the prompt is computed, and scored where `score` is given. */
+  maxTokens: number;
+  minTokens: number;
+  forcedTokens: Int32Array;
+  stopTokenIds: Int32Array;
+  logprobs: boolean;
+  topLogprobs: number;
+}
+
+export interface NativeRequest extends NativeSampling {
+  id: number;
+  tokens: Int32Array;
+  /** What sharing of K and V depends on besides the tokens: a 128-bit digest. */
+  prefixRoot: BigUint64Array;
+  score?: { from: number; topLogprobs: number; tokenIds: Int32Array };
+}
+
+/** Logprobs of consecutive tokens; `top*` and `tokenIdLogprobs` have the same number of entries for each. */
+export interface NativeLogprobs {
+  logprobs: Float64Array;
+  topTokens: Int32Array;
+  topLogprobs: Float64Array;
+  tokenIdLogprobs: Float64Array;
+}
+
+/** What does not fit a row of NativeEvent.rows. */
+export interface NativeDetails {
+  row: number;
+  sampled?: NativeLogprobs;
+  scored?: NativeLogprobs;
+  code?: string;
+  message?: string;
+}
+
+/** Columns of NativeEvent.rows; token is -1 where the event brings none. */
+export const Column = {
+  id: 0,
+  token: 1,
+  finish: 2,
+  logprob: 3,
+  temperatureLogprob: 4,
+  samplingLogprob: 5,
+  cachedTokens: 6,
+  count: 7,
+} as const;
+
+/** Values of the finish column. */
+export const Finish = { none: 0, stop: 1, length: 2, abort: 3, error: 4 } as const;
+
+/** One per step at most: a row for each request that took a token or ended. */
+export interface NativeEvent {
+  kind: "loaded" | "step" | "failed" | "closed";
+  rows: Float64Array; // [requests, Column.count]
+  details: NativeDetails[];
+  computePath?: string;
+  code?: string;
+  message?: string;
+}
+
+export interface NativeStats {
+  steps: number;
+  generatedTokens: number;
+  promptTokens: number;
+  computedTokens: number;
+  maxBatch: number;
+  preemptions: number;
+  aborts: number;
+  waiting: number;
+  running: number;
+  cachedTokens: number;
+  freeBlocks: number;
+  cachedBlocks: number;
+  ownedBlocks: number;
+}
+
+export interface NativeEngine {
+  submit(request: NativeRequest): void;
+  end(id: number, stopped: boolean): void;
+  /** Keep the process alive, or not, while this engine has events to come. */
+  ref(): void;
+  unref(): void;
+  stats(): NativeStats;
+  close(): void;
+}
+
+/** Ceilings of the machine, measured with this many threads of this path's kernels. */
+export interface NativeFloors {
+  readBytesPerSecond: number;
+  flopsPerSecond: number;
+}
+
+/** What the CUDA backend says of itself, or why there is none. */
+export interface NativeCudaStatus {
+  usable: boolean;
+  /** Where it is not usable: exactly why. */
+  reason: string;
+  devices: { name: string; computeCapability: string; totalBytes: number; peers: boolean[] }[];
+}
+
+export interface NativeAddon {
+  NativeEngine: new (spec: NativeEngineSpec, listener: (event: NativeEvent) => void) => NativeEngine;
+  samplingDistribution(
+    logits: Float32Array,
+    sampling: NativeSampling,
+    prompt: Int32Array,
+    output: Int32Array,
+    computePath: string,
+  ): Float32Array;
+  cpuPaths(): string[];
+  cudaStatus(): NativeCudaStatus;
+  /** Off the JavaScript thread; takes about a second. */
+  measureFloors(threads: number, computePath: string, bufferBytes: number): Promise<NativeFloors>;
+  blockTokens: number;
+}
+
+/** LOCKSTEP_ADDON names another build of the addon: one with sanitizers, or the tests' own. */
+export const addonPath =
+  process.env.LOCKSTEP_ADDON ?? fileURLToPath(new URL("../build/Release/lockstep.node", import.meta.url));
+
+/** LOCKSTEP_COMPUTE_PATH forces a compute path; "" = the best of `cpuPaths()`. */
+export const forcedComputePath = (): string => process.env.LOCKSTEP_COMPUTE_PATH ?? "";
+
+let addon: NativeAddon | undefined;
+
+/** The addon, loaded at the first call. */
+export function native(): NativeAddon {
+  try {
+    addon ??= createRequire(import.meta.url)(addonPath) as NativeAddon;
+    return addon;
+  } catch (cause) {
+    const reason = `The native addon could not be loaded from ${addonPath}: ${(cause as Error).message}`;
+    throw new LockstepError("NOT_SUPPORTED", reason, { cause });
+  }
+}

@@ -1,0 +1,404 @@
+/**
+ * The options of Engine.load, generate/stream and score: their types, their checks and their defaults. Everything is
+ * decided here, before anything native runs; the engine below knows no defaults. Pure.
+ */
+import { randomInt } from "node:crypto";
+import {
+  abortSignal,
+  boolean,
+  type Check,
+  callback,
+  checkOptions,
+  integer,
+  isPlainObject,
+  number,
+  oneOf,
+  type Schema,
+  string,
+  text,
+  tokenIds,
+} from "./check.js";
+import type { Checkpoint } from "./checkpoint/checkpoint.js";
+import type { GenerationConfig } from "./checkpoint/generation-config.js";
+import { invalid, LockstepError, show } from "./errors.js";
+import { availableMemoryBytes, defaultThreads, totalMemoryBytes } from "./host.js";
+import type { NativeSampling } from "./native.js";
+import { StopMatcher } from "./tokenizer/stop-strings.js";
+
+const kMaxInt32 = 2 ** 31 - 1;
+const kMaxUint32 = 2 ** 32 - 1;
+
+export interface LoadProgress {
+  /** "download" comes for Hub ids only, and counts the bytes of the files that the cache does not have yet. */
+  phase: "download" | "checkpoint" | "weights" | "ready";
+  /** The file being downloaded. */
+  file?: string;
+  loadedBytes: number;
+  totalBytes: number;
+}
+
+export interface LoadOptions {
+  /** Where the model runs. This version has the CPU only. Default "auto". */
+  device?: "auto" | "cpu";
+  /** Ranks, each with its share of the heads, of the MLP and of the threads. Must divide R_max (see docs/numerics.md). Default 1. */
+  tensorParallel?: number;
+  /** GPU only: share of free device memory for weights and KV cache. No effect on the CPU. Default 0.7. */
+  memoryFraction?: number;
+  /** Tokens the KV cache holds. Default min(maxSequences × maxContext, 25 % of available memory). */
+  kvCacheTokens?: number;
+  /** Longest sequence in tokens, prompt and output. Default the checkpoint's, cut to the KV cache. */
+  maxContext?: number;
+  /** Tokens in one step, at most: the size of a prefill chunk. Default 512. */
+  maxBatchTokens?: number;
+  /** Sequences running at the same time, at most. Default 256. */
+  maxSequences?: number;
+  /** Compute threads in all. Default: physical cores, no more than the container's quota. */
+  threads?: number;
+  /** Take over K and V of prompts seen before. Never changes a bit. Default true. */
+  prefixCache?: boolean;
+  /** Requests waiting or running at once, at most; a further one is refused. Default 65,536. */
+  maxQueue?: number;
+  /** "map": BF16 weights are used where they lie in the mapped files; "copy": copied into memory. Default "map". */
+  weights?: "map" | "copy";
+  /** Of a Hub id: branch, tag or commit. A commit in the cache needs no network. Default "main". */
+  revision?: string;
+  onProgress?: (progress: LoadProgress) => void;
+  signal?: AbortSignal;
+}
+
+const kLoadSchema: Schema<LoadOptions> = {
+  device: (value, where) => {
+    if (Array.isArray(value) || (typeof value === "string" && value.startsWith("cuda")))
+      throw new LockstepError(
+        "NOT_SUPPORTED",
+        `device ${show(value)}: this version of Lockstep has no CUDA backend`,
+      );
+    return oneOf("auto", "cpu")(value, where);
+  },
+  tensorParallel: integer(1, 1024),
+  memoryFraction: number(0, 1, { above: true }),
+  kvCacheTokens: integer(1, kMaxInt32),
+  maxContext: integer(1, kMaxInt32),
+  maxBatchTokens: integer(1, 65536),
+  maxSequences: integer(1, 65536),
+  threads: integer(1, 1024),
+  prefixCache: boolean,
+  maxQueue: integer(1, kMaxInt32),
+  weights: oneOf("map", "copy"),
+  revision: string,
+  onProgress: callback(),
+  signal: abortSignal,
+};
+const kLaterLoadOptions = ["speculation"];
+
+export const checkLoadOptions = (options: unknown): LoadOptions =>
+  checkOptions(options, "Engine.load options", kLoadSchema, kLaterLoadOptions);
+
+/** The sizes an engine works with, after defaults. */
+export interface EngineLimits {
+  ranks: number;
+  threads: number;
+  numBlocks: number;
+  maxContext: number;
+  maxBatchTokens: number;
+  maxSequences: number;
+  maxQueue: number;
+}
+
+/**
+ * R_max: the largest tensor-parallel degree, and into how many parts a row-parallel layer sums K. From config.json alone.
+ * The same rule as ModelConfig::max_ranks in native/checkpoint/weights.h.
+ */
+export function maxRanks({ numHeads, numKvHeads, intermediateSize }: Checkpoint["config"]): number {
+  return [numHeads, numKvHeads, intermediateSize].every((size) => size % 2 === 0) ? 2 : 1;
+}
+
+/** Defaults that depend on checkpoint and machine. blockTokens: B. */
+export function engineLimits(
+  options: LoadOptions,
+  { config }: Checkpoint,
+  blockTokens: number,
+): EngineLimits {
+  const ranks = options.tensorParallel ?? 1;
+  if (maxRanks(config) % ranks !== 0)
+    throw invalid(
+      `a divisor of R_max = ${maxRanks(config)} (2 where the numbers of heads, of key-value heads and the MLP's width are even; ` +
+        `here ${config.numHeads}, ${config.numKvHeads} and ${config.intermediateSize})`,
+      "tensorParallel",
+      ranks,
+    );
+  const maxSequences = options.maxSequences ?? 256;
+  const wantedContext = Math.min(options.maxContext ?? config.maxContext, config.maxContext);
+  if (options.maxContext !== undefined && options.maxContext > config.maxContext)
+    throw invalid(
+      `at most the checkpoint's context of ${config.maxContext} tokens`,
+      "maxContext",
+      options.maxContext,
+    );
+  const bytesPerToken = 2 * config.numLayers * config.numKvHeads * config.headDim * 2; // K and V, BF16
+  const affordable = Math.floor((0.25 * availableMemoryBytes()) / bytesPerToken);
+  const kvCacheTokens =
+    options.kvCacheTokens ?? Math.min(maxSequences * wantedContext, affordable, kMaxInt32);
+  const totalBytes = totalMemoryBytes();
+  if (kvCacheTokens * bytesPerToken > totalBytes)
+    throw new LockstepError(
+      "OUT_OF_MEMORY",
+      `A KV cache of ${kvCacheTokens} tokens takes ${kvCacheTokens * bytesPerToken} bytes, but there are ${totalBytes} here: lower kvCacheTokens`,
+    );
+  const numBlocks = Math.ceil(kvCacheTokens / blockTokens);
+  return {
+    ranks,
+    threads: Math.max(ranks, options.threads ?? defaultThreads()),
+    numBlocks: Math.max(1, numBlocks),
+    maxContext: Math.min(wantedContext, Math.max(1, numBlocks) * blockTokens),
+    maxBatchTokens: options.maxBatchTokens ?? 512,
+    maxSequences,
+    maxQueue: options.maxQueue ?? 65_536,
+  };
+}
+
+export interface SamplingOptions {
+  /** Output tokens, at most. Default: the rest of the context. */
+  maxTokens?: number;
+  /** Output tokens before anything (EOS, stop ids and strings) may stop it. Default 0. */
+  minTokens?: number;
+  /** 0 = greedy, whatever topK and topP say. Default: generation_config.json's, else 1. */
+  temperature?: number;
+  /** Keep the k most likely tokens; 0 = off. Default: generation_config.json's, else off. */
+  topK?: number;
+  /** Keep the most likely tokens whose probabilities before them sum to less than this. Default: as topK; 1 = off. */
+  topP?: number;
+  /** Keep tokens at least this likely, relative to the likeliest. Default: as topK; 0 = off. */
+  minP?: number;
+  /** Logits of tokens in prompt or output are divided (if positive) or multiplied by it. Default: as topK; 1 = off. */
+  repetitionPenalty?: number;
+  /** Subtracted from the logits of tokens in the output. Default 0. */
+  presencePenalty?: number;
+  /** Subtracted as often as the token stands in the output. Default 0. */
+  frequencyPenalty?: number;
+  /** Added to logits, by token id; -Infinity bans. */
+  logitBias?: LogitBias;
+  /** [0, 2^53). Default: one is drawn and reported. */
+  seed?: number;
+  /** Which of the seed's streams. Default 0. */
+  sampleIndex?: number;
+  /** Texts that end the output. */
+  stop?: string | string[];
+  /** Token ids that end the output, besides EOS. */
+  stopTokenIds?: ArrayLike<number>;
+  /** Keep what ended the output in `text`. Default false. */
+  includeStop?: boolean;
+  /** Go on after EOS. Default false. */
+  ignoreEos?: boolean;
+  /** Report the logprobs of the output tokens. Default false. */
+  logprobs?: boolean;
+  /** Report this many of the most likely tokens at each position. Default 0. */
+  topLogprobs?: number;
+  /** Report the logprobs of the prompt's tokens. Default false. */
+  promptLogprobs?: boolean;
+  /** Output tokens to take instead of sampling, from the first on; sampling goes on behind them. */
+  forcedTokens?: ArrayLike<number>;
+  /** Prompts share K and V only with prompts of the same salt. Default "". */
+  cacheSalt?: string;
+  signal?: AbortSignal;
+}
+
+/** `n` samples per prompt, with sampleIndex, sampleIndex + 1, ...; above 1 the result gains an array level. */
+export type GroupSamplingOptions<N extends number = number> = SamplingOptions & { n: N };
+
+export type LogitBias = Readonly<Record<string, number>> | ReadonlyMap<number, number>;
+
+/** SamplingOptions with everything decided. */
+export interface Sampling extends NativeSampling {
+  n: number;
+  stop: string[];
+  includeStop: boolean;
+  promptLogprobs: boolean;
+  cacheSalt: string;
+  /** The caller's; without it `seed` was drawn. */
+  givenSeed?: number;
+  signal?: AbortSignal;
+}
+
+/** A seed for a request that was given none. */
+export const drawSeed = (): number => randomInt(2 ** 48 - 1);
+
+const stopStrings: Check<string | string[]> = (value) => {
+  const stops = typeof value === "string" ? [value] : value;
+  new StopMatcher(stops as string[]); // refuses what is not a list of non-empty strings
+  return stops as string[];
+};
+
+/** A key of an object as the token id that it writes out; anything else stays a string, to be refused. */
+const idOf = (key: string): number | string => (/^(0|[1-9]\d*)$/.test(key) ? Number(key) : key);
+
+/** Token ids and what is added to their logits. */
+function logitBias(vocabSize: number): Check<LogitBias> {
+  return (value, where) => {
+    if (!(value instanceof Map) && !isPlainObject(value))
+      throw invalid("an object or a Map of token ids to numbers", where, value);
+    const entries: [unknown, unknown][] =
+      value instanceof Map ? [...value] : Object.entries(value).map(([key, bias]) => [idOf(key), bias]);
+    tokenIds(vocabSize)(
+      entries.map(([id]) => id),
+      `${where}'s ids`,
+    );
+    for (const [id, bias] of entries)
+      if (
+        typeof bias !== "number" ||
+        Number.isNaN(bias) ||
+        bias > kMaxBias ||
+        (bias < -kMaxBias && bias !== -Infinity)
+      )
+        throw invalid(`a number in [-${kMaxBias}, ${kMaxBias}] or -Infinity`, `${where}[${id}]`, bias);
+    return new Map(entries as [number, number][]);
+  };
+}
+const kMaxBias = 1e6;
+
+function samplingSchema(vocabSize: number): Schema<GroupSamplingOptions> {
+  return {
+    maxTokens: integer(1, kMaxInt32),
+    minTokens: integer(0, kMaxInt32),
+    temperature: number(0, 2, { note: "0 = greedy" }),
+    topK: integer(0, kMaxInt32),
+    topP: number(0, 1, { above: true }),
+    minP: number(0, 1),
+    repetitionPenalty: number(0, 100, { above: true }),
+    presencePenalty: number(-100, 100),
+    frequencyPenalty: number(-100, 100),
+    logitBias: logitBias(vocabSize),
+    n: integer(1, 65536),
+    seed: integer(0, Number.MAX_SAFE_INTEGER),
+    sampleIndex: integer(0, kMaxUint32),
+    stop: stopStrings,
+    stopTokenIds: tokenIds(vocabSize),
+    includeStop: boolean,
+    ignoreEos: boolean,
+    logprobs: boolean,
+    topLogprobs: integer(0, 1024),
+    promptLogprobs: boolean,
+    forcedTokens: tokenIds(vocabSize),
+    cacheSalt: text,
+    signal: abortSignal,
+  };
+}
+
+/** What sampling options are decided with. */
+export interface SamplingContext {
+  vocabSize: number;
+  defaults: GenerationConfig;
+  eosTokenIds: readonly number[];
+}
+
+export function checkSampling(
+  options: unknown,
+  { vocabSize, defaults, eosTokenIds }: SamplingContext,
+): Sampling {
+  const given = checkOptions(options, "sampling options", samplingSchema(vocabSize));
+  const { n = 1, sampleIndex = 0, minTokens = 0, maxTokens = kMaxInt32 } = given;
+  if (sampleIndex + n - 1 > kMaxUint32)
+    throw invalid(`at most ${kMaxUint32} for sampleIndex + n - 1`, "n", n);
+  if (minTokens > maxTokens) throw invalid(`at most maxTokens (${maxTokens})`, "minTokens", minTokens);
+  const bias = (given.logitBias as Map<number, number> | undefined) ?? new Map<number, number>();
+  return {
+    maxTokens,
+    minTokens,
+    temperature: given.temperature ?? defaults.temperature ?? 1,
+    topK: given.topK ?? defaults.topK ?? 0,
+    topP: given.topP ?? defaults.topP ?? 1,
+    minP: given.minP ?? defaults.minP ?? 0,
+    repetitionPenalty: given.repetitionPenalty ?? defaults.repetitionPenalty ?? 1,
+    presencePenalty: given.presencePenalty ?? 0,
+    frequencyPenalty: given.frequencyPenalty ?? 0,
+    biasTokens: Int32Array.from(bias.keys()),
+    biasValues: Float32Array.from(bias.values()),
+    n,
+    seed: given.seed ?? drawSeed(),
+    givenSeed: given.seed,
+    sampleIndex,
+    stop: (given.stop as string[] | undefined) ?? [],
+    stopTokenIds: Int32Array.from(
+      new Set([...(given.ignoreEos ? [] : eosTokenIds), ...Array.from(given.stopTokenIds ?? [])]),
+    ),
+    includeStop: given.includeStop ?? false,
+    logprobs: given.logprobs ?? false,
+    topLogprobs: Math.min(given.topLogprobs ?? 0, vocabSize),
+    promptLogprobs: given.promptLogprobs ?? false,
+    forcedTokens: Int32Array.from(given.forcedTokens ?? []),
+    cacheSalt: given.cacheSalt ?? "",
+    ...(given.signal && { signal: given.signal }),
+  };
+}
+
+export interface ScoreOptions {
+  /** Report this many of the most likely tokens at each position. Default 0. */
+  topLogprobs?: number;
+  /** Report the logprobs of these tokens at each position. */
+  tokenIds?: ArrayLike<number>;
+  /** First position scored. Default 0. */
+  from?: number;
+  /** As for sampling. Default "". */
+  cacheSalt?: string;
+  signal?: AbortSignal;
+}
+
+export interface Scoring {
+  topLogprobs: number;
+  tokenIds: Int32Array;
+  from: number;
+  cacheSalt: string;
+  signal?: AbortSignal;
+}
+
+export function checkScoring(options: unknown, vocabSize: number): Scoring {
+  const schema: Schema<ScoreOptions> = {
+    topLogprobs: integer(0, 1024),
+    tokenIds: tokenIds(vocabSize),
+    from: integer(0, kMaxInt32),
+    cacheSalt: text,
+    signal: abortSignal,
+  };
+  const given = checkOptions(options, "score options", schema);
+  return {
+    topLogprobs: Math.min(given.topLogprobs ?? 0, vocabSize),
+    tokenIds: Int32Array.from(given.tokenIds ?? []),
+    from: given.from ?? 0,
+    cacheSalt: given.cacheSalt ?? "",
+    ...(given.signal && { signal: given.signal }),
+  };
+}
+
+/** Of { token, logprob } in one result: 67 bytes each (Node 20, 2026-11), so at most 270 MB of the host's heap. */
+const kMaxListed = 4_000_000;
+
+/** Refuses lists of logprobs that are too long for one result, with the numbers. `lower`: the options to blame. */
+export function checkListed(positions: number, perPosition: number, lower: string): void {
+  if (positions * perPosition <= kMaxListed) return;
+  throw new LockstepError(
+    "INVALID_ARGUMENT",
+    `Expected at most ${kMaxListed} listed logprobs in one result but ${positions} positions with ${perPosition} each ` +
+      `make ${positions * perPosition}: lower ${lower}`,
+  );
+}
+
+/** Refuses what an input's length rules out: a `from` behind its end, and lists that are too long. */
+export function checkScoredLength(length: number, { from, topLogprobs, tokenIds }: Scoring): void {
+  if (from > length) throw invalid(`at most the input's length of ${length} tokens`, "from", from);
+  checkListed(
+    length - from,
+    topLogprobs + tokenIds.length,
+    "topLogprobs or the number of tokenIds, or raise from",
+  );
+}
+
+/** Refuses a prompt that can never run, with the numbers. `room`: tokens that must follow it (1 to generate). */
+export function checkFits(promptTokens: number, room: number, { maxContext, numBlocks }: EngineLimits): void {
+  if (promptTokens + room <= maxContext) return;
+  throw new LockstepError(
+    "PROMPT_TOO_LONG",
+    `Expected a prompt of at most ${maxContext - room} tokens but received ${promptTokens}: ` +
+      `the context holds ${maxContext} tokens (maxContext; the KV cache has ${numBlocks} blocks)` +
+      `${room > 0 ? `, ${room} of them for output` : ""}`,
+  );
+}

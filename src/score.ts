@@ -1,0 +1,46 @@
+/** The result of score(), from the engine's rows to what the caller reads. Pure. */
+import type { RequestEvent } from "./connection.js";
+import type { LockstepError } from "./errors.js";
+import type { Scoring } from "./options.js";
+import { type TokenLogprob, topLogprobsRow, type Usage } from "./stream.js";
+
+/** One row per position in [from, tokens.length); the row of position 0 is null: nothing stands before it. */
+export interface Score {
+  /** The whole input. */
+  tokens: number[];
+  from: number;
+  /** Log-softmax of the raw logits, of each token given those before it. */
+  logprobs: (number | null)[];
+  topLogprobs?: (TokenLogprob[] | null)[];
+  /** Logprobs of the ids asked for, in their order. */
+  tokenIdLogprobs?: (number[] | null)[];
+  usage: Usage;
+  /** In an array result: why this element failed. */
+  error?: LockstepError;
+}
+
+export function makeScore(
+  tokens: Int32Array,
+  scoring: Scoring,
+  { scored: rows, cachedTokens = 0, error }: Partial<RequestEvent>,
+): Score {
+  const count = rows?.logprobs.length ?? 0;
+  const ids = scoring.tokenIds.length;
+  const all = <T>(row: (index: number) => T): (T | null)[] => [
+    ...(scoring.from === 0 && !error ? [null] : []),
+    ...Array.from({ length: count }, (_, index) => row(index)),
+  ];
+  return {
+    tokens: Array.from(tokens),
+    from: scoring.from,
+    logprobs: all((index) => rows!.logprobs[index]!),
+    ...(scoring.topLogprobs > 0 && { topLogprobs: all((index) => topLogprobsRow(rows!, index)) }),
+    ...(ids > 0 && {
+      tokenIdLogprobs: all((index) =>
+        Array.from(rows!.tokenIdLogprobs.subarray(index * ids, (index + 1) * ids)),
+      ),
+    }),
+    usage: { promptTokens: tokens.length, completionTokens: 0, cachedTokens: Math.max(0, cachedTokens) },
+    ...(error && { error }),
+  };
+}

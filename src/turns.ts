@@ -1,0 +1,30 @@
+/** Long loops on the JavaScript thread, cut so that the host's event loop turns in between. Main thread (or a worker's). */
+import { setImmediate as nextTurn } from "node:timers/promises";
+
+/** What all loops together take of one turn of the event loop. */
+const kTurnMs = 10;
+
+let turnEnds: number | undefined; // undefined until a loop runs in this turn
+
+function turnIsOver(): boolean {
+  if (turnEnds === undefined) {
+    turnEnds = performance.now() + kTurnMs;
+    setImmediate(() => {
+      turnEnds = undefined;
+    });
+  }
+  return performance.now() > turnEnds;
+}
+
+/**
+ * `items.map(body)` in order, over several turns where it takes long. The first call is made at once. Where `body`
+ * gives promises, they must not reject: nobody listens to them before the last one is made.
+ */
+export async function mapInTurns<T, U>(items: readonly T[], body: (item: T) => U): Promise<U[]> {
+  const results: U[] = [];
+  for (const item of [...items]) {
+    results.push(body(item));
+    if (turnIsOver()) await nextTurn();
+  }
+  return results;
+}

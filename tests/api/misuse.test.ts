@@ -1,0 +1,371 @@
+/**
+ * The likely misuses of the API. Each is refused with a code and a message that says what was expected, what came and
+ * where; and the engine serves the next caller as if nothing had happened.
+ */
+import {
+  Engine,
+  type ErrorCode,
+  LockstepError,
+  type Prompt,
+  type SamplingOptions,
+  type ScoreOptions,
+} from "lockstep";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { kDemoModel, kEndless, kTokens } from "./support.js";
+
+/** [what is passed, what the message must say, the code if it is not INVALID_ARGUMENT] */
+type Row = [given: unknown, message: RegExp | string, code?: ErrorCode];
+
+const nan = Number.NaN;
+const infinity = Number.POSITIVE_INFINITY;
+/** An own property that a literal cannot have. */
+const ownProto = JSON.parse('{ "__proto__": { "temperature": 0 } }');
+
+async function refusal(call: () => unknown): Promise<LockstepError> {
+  try {
+    await call();
+  } catch (error) {
+    expect(error).toBeInstanceOf(LockstepError);
+    return error as LockstepError;
+  }
+  throw new Error("it was accepted");
+}
+
+async function expectRefusal(
+  call: () => unknown,
+  [given, message, code = "INVALID_ARGUMENT"]: Row,
+): Promise<void> {
+  const error = await refusal(call);
+  const about = `${String(JSON.stringify(given, (_, value) => (typeof value === "bigint" ? `${value}n` : value))).slice(0, 80)}`;
+  expect(error.code, `${about}: ${error.message}`).toBe(code);
+  if (typeof message === "string") expect(error.message).toBe(message);
+  else expect(error.message).toMatch(message);
+}
+
+/** Rows for one option: each value is refused for `expected`, under the option's name. */
+const option = (name: string, expected: string, ...values: unknown[]): Row[] =>
+  values.map((value) => [
+    { [name]: value },
+    new RegExp(`^Expected ${escaped(expected)} for ${name}\\b.* but received `),
+  ]);
+const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+const samplingRows: Row[] = [
+  [
+    { temperature: "1" },
+    "Expected a number in [0, 2] for temperature (0 = greedy) but received '1' (string)",
+  ],
+  [{ temperature: 2.5 }, "Expected a number in [0, 2] for temperature (0 = greedy) but received 2.5"],
+  ...option(
+    "temperature",
+    "a number in [0, 2]",
+    -0.1,
+    nan,
+    infinity,
+    null,
+    true,
+    [],
+    {},
+    1n,
+    () => 1,
+    Symbol("x"),
+  ),
+  ...option("topK", "an integer in [0, 2147483647]", -1, 1.5, 2 ** 31, "20", nan, infinity, null),
+  ...option("topP", "a number in (0, 1]", 0, -1, 1.01, nan, "0.9", null),
+  ...option("seed", "an integer in [0, 2^53)", -1, 0.5, 2 ** 53, nan, infinity, "7", 7n, null),
+  ...option("sampleIndex", "an integer in [0, 4294967295]", -1, 2 ** 32, 0.5, "0"),
+  ...option("maxTokens", "an integer in [1, 2147483647]", 0, -1, 1.5, 2 ** 53, nan, infinity, "10", null),
+  ...option("stop", "a non-empty string without lone surrogates", "", [""], ["ok", 5], ["\ud800"], [null]),
+  ...option("stop", "an array of strings", 5, null, {}, true),
+  ...option(
+    "stopTokenIds",
+    "a token id in [0, 704)",
+    [704],
+    [-1],
+    [1.5],
+    ["5"],
+    [nan],
+    Array(2),
+    [2 ** 32],
+    [1n],
+  ),
+  ...option(
+    "stopTokenIds",
+    "an array or a typed array of token ids",
+    5,
+    "5",
+    null,
+    {},
+    new DataView(new ArrayBuffer(4)),
+  ),
+  ...option("includeStop", "a boolean", 1, "true", null),
+  ...option("ignoreEos", "a boolean", 0, "false", null),
+  ...option("logprobs", "a boolean", 1, "yes", 5),
+  ...option("topLogprobs", "an integer in [0, 1024]", -1, 1025, 1.5, true, "3", nan),
+  ...option("signal", "an AbortSignal", {}, new AbortController(), "abort", null),
+  [
+    { temprature: 1 },
+    /^Expected a known option in sampling options but received 'temprature': did you mean temperature\? Known: /,
+  ],
+  [{ max_tokens: 5 }, /'max_tokens': did you mean maxTokens\?/],
+  [{ top_p: 0.5 }, /'top_p': did you mean topP\?/],
+  [{ stopTokens: [1] }, /'stopTokens': did you mean stopTokenIds\?/],
+  [{ somethingElse: 1 }, /received 'somethingElse'\. Known: maxTokens, /],
+  [{ constructor: 1 }, /received 'constructor'/],
+  [{ toString: 1 }, /received 'toString'/],
+  [ownProto, /received '__proto__'/],
+  ...option("minTokens", "an integer in [0, 2147483647]", -1, 1.5, "3", nan, null),
+  [{ minTokens: 5, maxTokens: 4 }, /^Expected at most maxTokens \(4\) for minTokens but received 5$/],
+  ...option("minP", "a number in [0, 1]", -0.1, 1.1, nan, "0.1", null),
+  ...option("repetitionPenalty", "a number in (0, 100]", 0, -1, 101, nan, infinity, "1"),
+  ...option("presencePenalty", "a number in [-100, 100]", -101, nan, infinity, "0"),
+  ...option("frequencyPenalty", "a number in [-100, 100]", 101, nan, null),
+  ...option("n", "an integer in [1, 65536]", 0, -1, 1.5, 65537, "2", null),
+  [{ n: 2, sampleIndex: 2 ** 32 - 1 }, /sampleIndex \+ n - 1 for n but received 2$/],
+  ...option("logitBias", "an object or a Map of token ids to numbers", 5, null, [], "5"),
+  ...option("logitBias", "a token id in [0, 704)", { 704: 1 }, { "-1": 1 }, { x: 1 }, new Map([["5", 1]])),
+  ...option(
+    "logitBias",
+    "a number in [-1000000, 1000000] or -Infinity",
+    { 5: nan },
+    { 5: "1" },
+    { 5: infinity },
+  ),
+  ...option("promptLogprobs", "a boolean", 1, "true", null),
+  ...option("forcedTokens", "a token id in [0, 704)", [704], [-1], ["5"]),
+  ...option("forcedTokens", "an array or a typed array of token ids", 5, "5", {}),
+  ...option("cacheSalt", "a string without lone surrogates", 5, null, {}, "\ud800"),
+  [null, /^Expected an object for sampling options but received null$/],
+  [[], /^Expected an object for sampling options but received an array of length 0$/],
+  ["greedy", /^Expected an object for sampling options but received 'greedy' \(string\)$/],
+  [64, /received 64$/],
+  [() => 1, /received a function$/],
+];
+
+const promptRows: Row[] = [
+  [
+    undefined,
+    /^Expected a string or an object with text, tokens or messages for prompt but received undefined$/,
+  ],
+  [null, /for prompt but received null/],
+  [42, /for prompt but received 42/],
+  [{}, /exactly one of text, tokens and messages for prompt/],
+  [{ prompt: "hello" }, /exactly one of text, tokens and messages/],
+  [
+    { text: "a", tokens: [1] },
+    /exactly one of text, tokens and messages for prompt but received 'text, tokens'/,
+  ],
+  [{ tokens: [1], messages: [] }, /exactly one of text, tokens and messages/],
+  [Int32Array.of(1, 2), /for prompt but received an object \(Int32Array\)/],
+  ["", /non-empty text/],
+  [{ text: "" }, /non-empty text/],
+  [{ text: 5 }, /a string for text but received 5/],
+  [{ text: ["a"] }, /a string for text/],
+  ["lone \ud800 surrogate", /surrogate/],
+  [{ text: "\udc00" }, /surrogate/],
+  [`${"long ".repeat(2000)}\ud800`, /surrogate/],
+  [{ tokens: [] }, /at least one token/],
+  [{ tokens: new Int32Array() }, /at least one token/],
+  [{ tokens: [1, 704] }, "Expected a token id in [0, 704) for tokens[1] but received 704"],
+  [{ tokens: [-1] }, /tokens\[0\] but received -1$/],
+  [{ tokens: [0.5] }, /tokens\[0\] but received 0\.5$/],
+  [{ tokens: [1, nan] }, /tokens\[1\] but received NaN$/],
+  [{ tokens: ["1"] }, /tokens\[0\] but received '1' \(string\)$/],
+  [{ tokens: Array(2) }, /tokens\[0\] but received undefined$/],
+  [{ tokens: BigInt64Array.of(1n) }, /tokens\[0\] but received 1n \(bigint\)$/],
+  [{ tokens: Float32Array.of(1.5) }, /tokens\[0\] but received 1\.5$/],
+  [{ tokens: "12" }, /an array or a typed array of token ids for tokens but received '12'/],
+  [{ tokens: 12 }, /an array or a typed array of token ids/],
+  [{ tokens: null }, /an array or a typed array of token ids/],
+  [{ tokens: [1], temperature: 0 }, /known option in prompt but received 'temperature'/],
+  [{ tokens: [1], constructor: 1 }, /received 'constructor'/],
+  [{ messages: [{ role: "user", content: "x" }], enableThinking: "yes" }, /a boolean for enableThinking/],
+  [
+    { messages: [{ role: "user", content: "x" }], addGenerationPrompt: 1 },
+    /a boolean for addGenerationPrompt/,
+  ],
+  [{ messages: [{ role: "user", content: "x" }], chatTemplate: 5 }, /a string for chatTemplate/],
+  [
+    { messages: [{ role: "user", content: "x" }], add_generation_prompt: true },
+    /did you mean addGenerationPrompt\?/,
+  ],
+  [{ messages: "hello" }, /messages/],
+  [{ messages: [] }, /messages/],
+  [{ messages: [null] }, /messages\[0\]/],
+  [{ messages: ["hello"] }, /messages\[0\]/],
+  [{ messages: [{ content: "no role" }] }, /role/],
+  [{ messages: [{ role: "user", content: "x" }], tools: "all" }, /tools/],
+  [{ messages: [{ role: "user", content: "lone \ud800" }] }, /surrogate/],
+  [{ messages: [{ role: "user", content: "x" }], chatTemplate: "{% if" }, /template/i, "TEMPLATE_ERROR"],
+  [
+    { messages: [{ role: "user", content: "x" }], chatTemplate: "{{ raise_exception('not like this') }}" },
+    /not like this/,
+    "TEMPLATE_ERROR",
+  ],
+  [
+    { tokens: Array(2048).fill(1) },
+    /at most 2047 tokens but received 2048\b.*2048 tokens/,
+    "PROMPT_TOO_LONG",
+  ],
+  [{ tokens: new Uint16Array(60_000) }, /at most 2047 tokens but received 60000\b/, "PROMPT_TOO_LONG"],
+  ["long ".repeat(50_000), /at most 2047 tokens but received \d{5,}\b/, "PROMPT_TOO_LONG"],
+];
+
+const scoreRows: Row[] = [
+  ...option("from", "an integer in [0, 2147483647]", -1, 0.5, "0", nan, null),
+  [{ from: 8 }, /^Expected at most the input's length of 7 tokens for from but received 8$/],
+  ...option("topLogprobs", "an integer in [0, 1024]", -1, 1025, true),
+  ...option("tokenIds", "a token id in [0, 704)", [704], [-1], ["5"]),
+  ...option("tokenIds", "an array or a typed array of token ids", 5, "5", null),
+  [{ top_logprobs: 1 }, /did you mean topLogprobs\?/],
+  [{ temperature: 0 }, /received 'temperature'/],
+  [ownProto, /received '__proto__'/],
+  [null, /^Expected an object for score options but received null$/],
+  [[], /an array of length 0/],
+];
+
+const loadRows: Row[] = [
+  [{ device: "gpu" }, /for device but received 'gpu' \(string\)$/],
+  ...option("threads", "an integer in [1, 1024]", 0, -1, 1.5, "2", nan, infinity, 1025),
+  ...option("kvCacheTokens", "an integer in [1, 2147483647]", 0, 1.5, "1000", 2 ** 53),
+  ...option("maxContext", "an integer in [1, 2147483647]", 0, "100", nan),
+  [{ maxContext: 4096 }, /at most the checkpoint's context of 2048 tokens for maxContext but received 4096$/],
+  ...option("maxBatchTokens", "an integer in [1, 65536]", 0, 65537, "64"),
+  ...option("maxSequences", "an integer in [1, 65536]", 0, 65537, null),
+  ...option("memoryFraction", "a number in (0, 1]", 0, 1.1, "0.5", nan),
+  ...option("onProgress", "a function", 5, {}, null),
+  ...option("signal", "an AbortSignal", {}, 5),
+  [{ thread: 2 }, /did you mean threads\?/],
+  [{ max_batch_tokens: 2 }, /did you mean maxBatchTokens\?/],
+  ...option("prefixCache", "a boolean", 1, "true", null),
+  ...option("maxQueue", "an integer in [1, 2147483647]", 0, 1.5, "5"),
+  ...option("tensorParallel", "an integer in [1, 1024]", 0, 1.5, "2"),
+  [
+    { tensorParallel: 3 },
+    /^Expected a divisor of R_max = 2 .*6, 2 and 512\) for tensorParallel but received 3$/,
+  ],
+  [{ kvCacheTokens: 2 ** 31 - 1 }, /KV cache of 2147483647 tokens takes \d+ bytes/, "OUT_OF_MEMORY"],
+  [{ speculation: false }, /speculation is not supported/, "NOT_SUPPORTED"],
+  ...option("revision", "a string", 5, null),
+  [{ weights: "mmap" }, /for weights but received 'mmap'/],
+  [ownProto, /received '__proto__'/],
+  [null, /^Expected an object for Engine\.load options but received null$/],
+  [[], /an array of length 0/],
+  ["cpu", /received 'cpu' \(string\)/],
+];
+
+const modelRows: Row[] = [
+  [undefined, /model/],
+  [null, /model/],
+  ["", /model/],
+  [5, /model/],
+  [{ model: kDemoModel }, /model/],
+  [`${kDemoModel}/nowhere`, /nowhere: Expected a directory .* nothing of this name/, "MODEL_NOT_FOUND"],
+  [`${kDemoModel}/config.json`, /this is not a directory/, "MODEL_NOT_FOUND"],
+  ["with\0zero", /zero/, "MODEL_NOT_FOUND"],
+];
+
+describe("misuse", () => {
+  let engine: Engine;
+  let expected: number[];
+  const serve = async () => (await engine.generate(kTokens, { ...kEndless, maxTokens: 3 })).tokens;
+
+  beforeAll(async () => {
+    engine = await Engine.load(kDemoModel, { threads: 1 });
+    expected = await serve();
+  });
+  afterAll(() => engine.close());
+
+  async function drain(prompt: Prompt, sampling?: SamplingOptions): Promise<void> {
+    for await (const _ of engine.stream(prompt, sampling));
+  }
+
+  it.each(samplingRows)("of sampling options: %o", async (...row) => {
+    const options = row[0] as SamplingOptions;
+    await expectRefusal(() => engine.generate(kTokens, options), row);
+    await expectRefusal(() => engine.generate([kTokens, kTokens], options), row);
+    await expectRefusal(() => drain(kTokens, options), row);
+    expect(await serve()).toEqual(expected);
+  });
+
+  it.each(promptRows)("of prompts: %o", async (...row) => {
+    const prompt = row[0] as Prompt;
+    await expectRefusal(() => engine.generate(prompt, { maxTokens: 1 }), row);
+    await expectRefusal(() => drain(prompt, { maxTokens: 1 }), row);
+    if (!/2047/.test(String(row[1]))) await expectRefusal(() => engine.score(prompt), row); // score needs no room
+    expect(await serve()).toEqual(expected);
+  });
+
+  it("of one prompt in an array, found before any is run", async () => {
+    const { promptTokens } = engine.stats();
+    await expectRefusal(
+      () => engine.generate([kTokens, { tokens: [704] }]),
+      [0, /tokens\[0\] but received 704/],
+    );
+    await expectRefusal(
+      () => engine.generate([1, 2, 3] as unknown as Prompt[]),
+      [0, /for prompt but received 1$/],
+    );
+    await expectRefusal(
+      () => engine.generate([["a"]] as unknown as Prompt[]),
+      [0, /for prompt but received an array/],
+    );
+    expect(engine.stats().promptTokens).toBe(promptTokens);
+  });
+
+  it.each(scoreRows)("of score options: %o", async (...row) => {
+    await expectRefusal(() => engine.score(kTokens, row[0] as ScoreOptions), row);
+    await expectRefusal(() => engine.score([kTokens, kTokens], row[0] as ScoreOptions), row);
+    expect(await serve()).toEqual(expected);
+  });
+
+  it("of an input to score that does not fit", async () => {
+    const row: Row = [0, /at most 2048 tokens but received 2049\b/, "PROMPT_TOO_LONG"];
+    await expectRefusal(() => engine.score({ tokens: Array(2049).fill(1) }), row);
+    expect((await engine.score({ tokens: Array(2048).fill(1) }, { from: 2040 })).logprobs).toHaveLength(8);
+  });
+
+  it.each(loadRows)("of load options: %o", async (...row) => {
+    await expectRefusal(() => Engine.load(kDemoModel, row[0] as object), row);
+  });
+
+  it.each([{ device: "cuda" }, { device: ["cuda:0", "cuda:1"] }])(
+    "of what this version does not have: %o",
+    async (options) => {
+      const error = await refusal(() => Engine.load(kDemoModel, options as object));
+      expect(error).toMatchObject({ code: "NOT_SUPPORTED", message: expect.stringContaining("device") });
+    },
+  );
+
+  it.each(modelRows)("of the model's place: %o", async (...row) => {
+    await expectRefusal(() => Engine.load(row[0] as string), row);
+  });
+
+  it("of the compute path, which is named among those there are", async () => {
+    process.env.LOCKSTEP_COMPUTE_PATH = "quantum";
+    const error = await refusal(() => Engine.load(kDemoModel));
+    delete process.env.LOCKSTEP_COMPUTE_PATH;
+    expect(error).toMatchObject({
+      code: "NOT_SUPPORTED",
+      message: expect.stringMatching(/'quantum'.*'portable'/),
+    });
+  });
+
+  it("is not what undefined is: absent", async () => {
+    const absent = {
+      temperature: undefined,
+      maxTokens: 3,
+      stop: undefined,
+      signal: undefined,
+      notAnOption: undefined,
+    };
+    expect((await engine.generate(kTokens, absent as object)).tokens).toHaveLength(3);
+    expect((await engine.generate(kTokens, undefined)).finishReason).toBeDefined();
+  });
+
+  it("leaves no trace on what others share", async () => {
+    expect(({} as Record<string, unknown>).temperature).toBeUndefined();
+    const { running, queue, blocks } = engine.stats();
+    expect({ running, queue, owned: blocks.owned }).toEqual({ running: 0, queue: 0, owned: 0 });
+  });
+});

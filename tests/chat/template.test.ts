@@ -1,0 +1,206 @@
+/**
+ * Chat templates as Python's Jinja renders them, and what a caller or a checkpoint may do wrong. The texts under
+ * "as Jinja2" were checked against Jinja2 3.1.6 with transformers' settings (sandbox, trim_blocks, lstrip_blocks, its tojson).
+ */
+import { describe, expect, it } from "vitest";
+import { ChatTemplate, type ChatTemplateOptions } from "../../src/chat/template.js";
+import type { ChatMessage } from "../../src/chat/types.js";
+
+const hi: ChatMessage[] = [{ role: "user", content: "hi" }];
+
+function render(source: string, options: ChatTemplateOptions = {}, messages = hi): string {
+  return new ChatTemplate(source).render(messages, options);
+}
+
+describe("as Jinja2", () => {
+  it.each([
+    ["{{ x.strip('\\n') }}|", "  \n a |"],
+    ["{{ x.lstrip('\\n') }}|", "  \n a \n\n|"],
+    ["{{ x.rstrip('\\n ') }}|", "\n  \n a|"],
+    ["{{ x.strip() }}|", "a|"],
+    ["{{ x | trim }}|", "a|"],
+    ["{{ '--a-b--' | trim('-') }}", "a-b"],
+    ["{{ '\ufeffa\u001c\u0085 '.strip() }}|", "\ufeffa|"],
+    ["{{ 'xyab'.strip('yx') }}", "ab"],
+    ["{{ 'a'.strip(none) }}", "a"],
+  ])("strips exactly what it was asked to: %j", (source, expected) => {
+    expect(render(source, { x: "\n  \n a \n\n" })).toBe(expected);
+  });
+
+  const value = {
+    b: 1e-7,
+    a: [0.00001, 1.5, 1e22, 123456789.125, 0.0001, -0.00002],
+    e: [],
+    f: {},
+    s: '"\u00e9\u007f\u2028\n',
+  };
+  it.each([
+    [
+      "{{ v | tojson }}",
+      '{"b": 1e-07, "a": [1e-05, 1.5, 1e+22, 123456789.125, 0.0001, -2e-05], "e": [], "f": {}, "s": "\\"\u00e9\u007f\u2028\\n"}',
+    ],
+    [
+      "{{ v.a | tojson(indent=2) }}",
+      "[\n  1e-05,\n  1.5,\n  1e+22,\n  123456789.125,\n  0.0001,\n  -2e-05\n]",
+    ],
+    ["{{ [{'a': [1]}] | tojson(indent=1) }}", '[\n {\n  "a": [\n   1\n  ]\n }\n]'],
+    ["{{ [1] | tojson(indent=0) }}", "[\n1\n]"],
+    ["{{ {'b': 1, 'a': 2} | tojson(sort_keys=true) }}", '{"a": 2, "b": 1}'],
+    ["{{ {'b': [1, 2]} | tojson(separators=(',', ':')) }}", '{"b":[1,2]}'],
+    ["{{ v.s | tojson(ensure_ascii=true) }}", '"\\"\\u00e9\\u007f\\u2028\\n"'],
+    ["{{ [true, false, none] | tojson }}", "[true, false, null]"],
+  ])("writes JSON as Python: %j", (source, expected) => {
+    expect(render(source, { v: value })).toBe(expected);
+  });
+
+  it("handles loops, macros, namespaces and range", () => {
+    expect(
+      render("{% for i in range(1, 6, 2) %}{{ i }}{% endfor %}{% for i in range(2) %}{{ i }}{% endfor %}"),
+    ).toBe("13501");
+    expect(render("{% for i in range(3, 0, -1) %}{{ i }}{% endfor %}")).toBe("321");
+    expect(render("{% macro m(a) %}<{{ a.strip('-') }}>{% endmacro %}{{ m('-x-') }}")).toBe("<x>");
+    expect(render("{% set ns = namespace(n=1) %}{% set ns.n = ns.n + 1 %}{{ ns.n }}")).toBe("2");
+  });
+});
+
+describe("the variables", () => {
+  it("are the documented ones: tools is none, enable_thinking is absent unless given", () => {
+    const source =
+      "{{ tools is none }} {{ add_generation_prompt }} {{ enable_thinking is defined }} {{ bos_token is defined }}";
+    expect(render(source)).toBe("true false false false");
+    const options = { tools: [{ type: "function" }], addGenerationPrompt: true, enableThinking: false };
+    expect(render(source, options)).toBe("false true true false");
+    expect(
+      new ChatTemplate("{{ bos_token }}{{ eos_token }}").render(
+        hi,
+        { bos_token: "B" },
+        { bos_token: "b", eos_token: "e" },
+      ),
+    ).toBe("Be");
+  });
+
+  it("pass through, but never replace the conversation or the options", () => {
+    expect(
+      render("{{ city }}{{ undefined_one is defined }}", { city: "Bern", undefined_one: undefined }),
+    ).toBe("Bernfalse");
+    for (const name of ["messages", "add_generation_prompt", "enable_thinking", "chat_template"])
+      expect(() => render("x", { [name]: [] }), name).toThrow(
+        expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+      );
+    // The language's words stay what they are.
+    expect(render("{{ true }}{{ None is none }}", { true: false, None: 1 })).toBe("truetrue");
+    expect(render("{{ range }}{{ namespace }}", { range: "r", namespace: "n" })).toBe("rn");
+    expect(render("{{ x.__proto__ is defined }}{{ x.constructor is defined }}", { x: {} })).toBe(
+      "falsefalse",
+    );
+  });
+
+  it("drop keys that are undefined, as JSON.stringify does", () => {
+    expect(render("{{ tools | tojson }}", { tools: [{ name: "f", description: undefined }] })).toBe(
+      '[{"name": "f"}]',
+    );
+  });
+});
+
+describe("a caller's mistake", () => {
+  it.each([
+    [null],
+    [[]],
+    ["hi"],
+    [["hi"]],
+    [[null]],
+    [[{ content: "x" }]],
+    [[{ role: 1, content: "x" }]],
+    [[{ role: "user", content: 5 }]],
+    [[{ role: "user", content: {} }]],
+    [[{ role: "assistant", tool_calls: {} }]],
+    [[{ role: "assistant", tool_calls: [{}] }]],
+    [[{ role: "assistant", tool_calls: [{ function: { arguments: {} } }] }]],
+    [[{ role: "user", content: "x", extra: () => 1 }]],
+    [[{ role: "user", content: "x", extra: new Map() }]],
+    [[{ role: "user", content: "x", extra: 1n }]],
+    [[{ role: "user", content: "x", extra: Number.NaN }]],
+  ])("in the messages is refused: %s", (messages) => {
+    expect(() => render("x", {}, messages as ChatMessage[])).toThrow(
+      expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+    );
+  });
+
+  it("is named with its path", () => {
+    const messages = [...hi, { role: "user", content: "x", a: [{ b: () => 1 }] }];
+    expect(() => render("x", {}, messages)).toThrow(
+      "Expected a JSON value for messages[1].a[0].b but received a function",
+    );
+  });
+
+  it("in the options is refused", () => {
+    const bad = [
+      { tools: {} },
+      { tools: ["f"] },
+      { addGenerationPrompt: 1 },
+      { enableThinking: "yes" },
+      { x: new Date() },
+    ];
+    for (const options of bad)
+      expect(() => render("x", options as unknown as ChatTemplateOptions)).toThrow(
+        expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+      );
+    expect(() => render("x", null as unknown as ChatTemplateOptions)).toThrow(/options/);
+    const cyclic: Record<string, unknown> = {};
+    cyclic.self = cyclic;
+    expect(() => render("x", { cyclic })).toThrow(/levels of nesting/);
+  });
+
+  it("is not: content that is null, absent or parts; calls bare or wrapped", () => {
+    const messages: ChatMessage[] = [
+      { role: "user", content: null },
+      { role: "user" },
+      { role: "user", content: [{ type: "text", text: "part" }] },
+      { role: "assistant", tool_calls: [{ name: "f", arguments: {} }] },
+      { role: "assistant", tool_calls: [{ type: "function", function: { name: "f", arguments: "{}" } }] },
+    ];
+    expect(render("{% for m in messages %}{{ m.role[0] }}{% endfor %}", {}, messages)).toBe("uuuaa");
+  });
+});
+
+describe("a template's mistake is a TEMPLATE_ERROR with its cause", () => {
+  it.each([
+    ["{% if %}", /does not parse/],
+    ["{{ 'open", /does not parse/],
+    ["{{ raise_exception('No user query found.') }}", /failed: No user query found\./],
+    ["{{ nothing.at.all() }}", /failed/],
+    ["{{ 1 + none }}", /failed/],
+    [`{{ ${"(".repeat(50_000)}1${")".repeat(50_000)} }}`, /does not parse/],
+    ["{% for i in range(1000000000000) %}{% endfor %}", /range\(\) of 1000000000000/],
+    [
+      "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+      /failed/,
+    ],
+    [
+      "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+      /a list of/,
+    ],
+    ["{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", /failed/],
+    [
+      "{% set n = namespace(x=[]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x | tojson }}",
+      /more than/,
+    ],
+    [
+      "{% for i in range(100000) %}{% for j in range(100000) %}{{ j }}{% endfor %}{% endfor %}",
+      /steps|2000 ms/,
+    ],
+  ])(
+    "%#: %.60s",
+    (source, message) => {
+      let error: unknown;
+      try {
+        render(source);
+      } catch (caught) {
+        error = caught;
+      }
+      expect(error).toMatchObject({ code: "TEMPLATE_ERROR", message: expect.stringMatching(message) });
+      expect((error as Error).cause).toBeDefined();
+    },
+    60_000,
+  );
+});

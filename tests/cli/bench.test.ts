@@ -1,0 +1,136 @@
+/** `lockstep bench` from outside, in small sizes. Speeds are never judged here: only what is reported, and on what. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { doctor } from "lockstep";
+import { expect, it, vi } from "vitest";
+import { MODEL, runCli } from "./run-cli.js";
+
+vi.setConfig({ testTimeout: 120_000 });
+
+const SMALL = ["--context", "16", "--tokens", "4", "--rounds", "2"];
+const TWO = ["--prefill", "8", "--decode", "3", ...SMALL];
+
+async function figures(...args: string[]) {
+  const { code, stdout, stderr } = await runCli(["bench", "--json", ...args]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  return stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+}
+
+const positive = expect.toSatisfy((value: number) => Number.isFinite(value) && value > 0);
+
+it("writes a line of JSON per figure that says what was measured on what", async () => {
+  const lines = await figures(MODEL, "--prefill", "8,40", "--decode", "1,3", ...SMALL, "--threads", "2");
+  expect(
+    lines.map(({ kind, sequences, promptTokens, newTokens }) => [kind, sequences, promptTokens, newTokens]),
+  ).toEqual([
+    ["prefill", 1, 8, 1],
+    ["prefill", 1, 40, 1],
+    ["decode", 1, 16, 4],
+    ["decode", 3, 16, 4],
+  ]);
+  const { cpu, platform, physicalCores, node, computePath } = doctor();
+  for (const line of lines) {
+    expect(line).toMatchObject({
+      tokensPerSecond: { median: positive, min: positive, max: positive },
+      floor: {
+        tokensPerSecond: positive,
+        percent: positive,
+        limit: expect.stringMatching(/^(bandwidth|compute)$/),
+        bytes: positive,
+        flops: positive,
+      },
+      sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      machine: { cpu, platform, physicalCores },
+      versions: { lockstep: expect.stringMatching(/^\d+\.\d+\.\d+/), node },
+      computePath,
+      threads: 2,
+      settings: { threads: 2, prefixCache: false, maxBatchTokens: 512 },
+      floors: { readBytesPerSecond: positive, flopsPerSecond: positive, bufferBytes: positive },
+      model: { name: MODEL, layers: 6, hidden: 192, vocab: 704 },
+    });
+    expect(Number.isNaN(Date.parse(line.date))).toBe(false);
+    const { min, median, max } = line.tokensPerSecond;
+    expect(min).toBeLessThanOrEqual(median);
+    expect(median).toBeLessThanOrEqual(max);
+  }
+});
+
+it("produces the same tokens whatever the threads, and others for other work", async () => {
+  const hashes = async (...args: string[]) =>
+    (await figures(MODEL, ...TWO, ...args)).map(({ sha256 }) => sha256);
+  const one = await hashes("--threads", "1");
+  expect(await hashes("--threads", "2")).toEqual(one);
+  expect(new Set(one).size).toBe(2);
+});
+
+it("writes a table for people, a row per figure", async () => {
+  const { code, stdout } = await runCli(["bench", MODEL, ...TWO]);
+  expect(code).toBe(0);
+  const lines = stdout.trimEnd().split("\n");
+  expect(lines[0]).toMatch(/^\S+, threads: \d+, weights read for a token: 5\.0 MB$/);
+  expect(lines[2]).toMatch(/^work +tok\/s +min +max +floor +% +limit +GB\/s +GFLOP\/s$/);
+  expect(lines.slice(3).map((line) => line.split(/ {2,}/)[0])).toEqual([
+    "prefill, 8 tokens",
+    "decode, batch 3 at 16 tokens",
+  ]);
+  for (const line of lines.slice(3))
+    expect(line).toMatch(/( +\d+\.\d){5} +(bandwidth|compute)( +\d+\.\d){2}$/);
+});
+
+it("measures a checkpoint that bench/make-checkpoint.mjs wrote", async () => {
+  const script = fileURLToPath(new URL("../../bench/make-checkpoint.mjs", import.meta.url));
+  const directory = mkdtempSync(join(tmpdir(), "lockstep-bench-"));
+  try {
+    const make = () => execFileSync(process.execPath, [script, "tiny", directory], { encoding: "utf8" });
+    expect(make()).toBe(`${directory}\n`);
+    expect(make()).toBe(`${directory}\n`); // what is there is left as it is
+    const [line] = await figures(directory, ...TWO);
+    expect(line.model).toMatchObject({ layers: 2, hidden: 64, headDim: 128, vocab: 151_936 });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+it("stops at Ctrl-C and keeps what was measured", async () => {
+  const args = [
+    "bench",
+    MODEL,
+    "--prefill",
+    "8",
+    "--decode",
+    "4",
+    "--tokens",
+    "1500",
+    "--rounds",
+    "50",
+    "--json",
+  ];
+  const { code, stdout } = await runCli(args, { onOutput: (child) => child.killed || child.kill("SIGINT") });
+  expect(code).toBe(130);
+  expect(JSON.parse(stdout)).toMatchObject({ kind: "prefill" });
+});
+
+it.each([
+  ["a list that is none", [MODEL, "--prefill", "8,,9"], 2, /Expected positive integers, such as 1,4,16/],
+  ["no sequences", [MODEL, "--decode", "0"], 2, /Expected positive integers/],
+  ["half a round", [MODEL, "--rounds", "1.5"], 2, /Expected an integer/],
+  ["a model that is not there", [`${MODEL}-not`], 1, /^error: [^\n]*\(MODEL_NOT_FOUND\)\n$/],
+  ["a revision that is none", ["some/model", "--revision", "../x"], 2, /for revision but received/],
+  ["a prompt beyond the context", [MODEL, "--prefill", "4000"], 1, /\(PROMPT_TOO_LONG\)\n$/],
+  [
+    "more tokens than the context has",
+    [MODEL, "--prefill", "8", "--decode", "1", "--tokens", "3000"],
+    1,
+    /too short/,
+  ],
+])("refuses %s", async (_, args, exitCode, expected) => {
+  const { code, stderr } = await runCli(["bench", ...args]);
+  expect(stderr).toMatch(expected);
+  expect(code).toBe(exitCode);
+});

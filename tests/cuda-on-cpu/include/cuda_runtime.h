@@ -1,0 +1,140 @@
+// Stands in for CUDA's cuda_runtime.h where kernels are compiled for the CPU: the keywords, the built-in variables and
+// functions, and the few calls of the runtime that native/ops/cuda makes. "Device memory" is host memory with canaries;
+// streams are ignored, since every call is complete when it returns.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#include "fibers.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __shared__ static
+#define __restrict__ __restrict
+#define __launch_bounds__(...)
+#define __align__(n) alignas(n)
+
+inline cuda_on_cpu::Extent &threadIdx = cuda_on_cpu::current_thread, &blockIdx = cuda_on_cpu::current_block,
+                           &blockDim = cuda_on_cpu::current_block_dim, &gridDim = cuda_on_cpu::current_grid_dim;
+
+struct dim3 : cuda_on_cpu::Extent {
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : Extent{x_, y_, z_} {}
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+
+inline void __syncthreads() { cuda_on_cpu::block_barrier(); }
+inline void __syncwarp() {
+  const char nothing = 0;
+  cuda_on_cpu::warp_exchange("__syncwarp", &nothing, 1);
+}
+template <class T>
+T shuffle_from(const char* name, T value, int lane) {
+  T result;
+  std::memcpy(&result, cuda_on_cpu::warp_exchange(name, &value, sizeof(T)) + lane * sizeof(T), sizeof(T));
+  return result;
+}
+template <class T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return shuffle_from("__shfl_sync", value, lane % 32);
+}
+template <class T>
+T __shfl_xor_sync(unsigned, T value, int mask) {
+  return shuffle_from("__shfl_xor_sync", value, cuda_on_cpu::lane_id() ^ mask);
+}
+inline unsigned __ballot_sync(unsigned, int predicate) {
+  const std::byte* const all = cuda_on_cpu::warp_exchange("__ballot_sync", &predicate, sizeof(predicate));
+  unsigned bits = 0;
+  for (int lane = 0; lane < 32; ++lane) {
+    int value;
+    std::memcpy(&value, all + lane * sizeof(int), sizeof(int));
+    bits |= (value != 0 ? 1u : 0u) << lane;
+  }
+  return bits;
+}
+// Threads are switched at barriers only, so an unlocked read-modify-write is atomic here.
+template <class T>
+T atomicAdd(T* address, T value) {
+  static_assert(!std::is_floating_point_v<T>, "no atomics on floats: their order is not fixed");
+  const T old = *address;
+  *address = old + value;
+  return old;
+}
+template <class T>
+T atomicOr(T* address, T value) {
+  const T old = *address;
+  *address = old | value;
+  return old;
+}
+
+// ---- the runtime ----
+
+using cudaError_t = int;
+using cudaStream_t = void*;
+constexpr cudaError_t cudaSuccess = 0, cudaErrorMemoryAllocation = 2;
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+struct cudaLaunchAttribute {};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+  cudaLaunchAttribute* attrs = nullptr;
+  unsigned numAttrs = 0;
+};
+
+inline const char* cudaGetErrorString(cudaError_t error) { return error == 0 ? "no error" : "out of memory"; }
+inline cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  if (bytes > size_t{1} << 40) return cudaErrorMemoryAllocation;
+  *memory = cuda_on_cpu::allocate(bytes);
+  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+inline cudaError_t cudaFree(void* memory) {
+  cuda_on_cpu::release(memory);
+  return cudaSuccess;
+}
+inline cudaError_t cudaMallocHost(void** memory, size_t bytes) { return cudaMalloc(memory, bytes); }
+inline cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
+inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
+  std::memset(memory, value, bytes);
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                                     size_t height, cudaMemcpyKind, cudaStream_t) {
+  for (size_t row = 0; row < height; ++row)
+    std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+  *stream = nullptr;
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = 4;  // small, so that small tests take the launchers' branches for full devices too
+  return cudaSuccess;
+}
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+template <class Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}
+template <class... Parameters, class... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+  cuda_on_cpu::run_grid(config->gridDim, config->blockDim, config->dynamicSmemBytes,
+                        [&] { kernel(static_cast<Parameters>(arguments)...); });
+  return cudaSuccess;
+}

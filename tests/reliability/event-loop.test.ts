@@ -1,0 +1,114 @@
+/** RELIABILITY R12: the host's event loop while the engine generates and takes in prompts of any size. Wide margins. */
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Engine } from "lockstep";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { kDemoModel, kEndless, kTokens } from "./support.js";
+
+const kP99Ms = 50;
+const kMaxMs = 250;
+const kMegabyte = 2 ** 20;
+
+/** Runs `body` and tells how long the loop was held up. */
+async function delays(name: string, body: () => Promise<unknown>): Promise<{ p99: number; max: number }> {
+  const histogram = monitorEventLoopDelay({ resolution: 2 });
+  histogram.enable();
+  await sleep(20);
+  await body();
+  await sleep(20);
+  histogram.disable();
+  const [p99, max] = [histogram.percentile(99) / 1e6, histogram.max / 1e6];
+  console.log(`R12 ${name}: p99 ${p99.toFixed(1)} ms, max ${max.toFixed(1)} ms, ${histogram.count} samples`);
+  return { p99, max };
+}
+
+describe("the event loop stays free", { timeout: 120_000 }, () => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await Engine.load(kDemoModel, { threads: 1 });
+    await engine.generate("warm up", { maxTokens: 2 });
+  });
+  afterAll(() => engine.close());
+
+  const random = (length: number, pick: () => string) => Array.from({ length }, pick).join("");
+  const kLong: [string, string][] = [
+    ["a million times the same letter", "a".repeat(kMegabyte)],
+    [
+      "a megabyte of emoji",
+      random(kMegabyte / 4, () => String.fromCodePoint(0x1f600 + Math.floor(Math.random() * 64))),
+    ],
+    ["a megabyte of prose", "turn on the light in the kitchen, please. ".repeat(kMegabyte / 42)],
+  ];
+
+  it("while 64 sequences are generated and streamed", async () => {
+    const { p99, max } = await delays("64 sequences", async () => {
+      const reader = async () => {
+        for await (const _ of engine.stream(kTokens, {
+          ...kEndless,
+          maxTokens: 150,
+          logprobs: true,
+          topLogprobs: 5,
+        }));
+      };
+      await Promise.all(Array.from({ length: 64 }, reader));
+    });
+    expect(p99).toBeLessThan(kP99Ms);
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
+  it.each(kLong)("while a prompt is encoded: %s", async (name, text) => {
+    const generating = engine.generate(kTokens, { ...kEndless, maxTokens: 400 });
+    const { p99, max } = await delays(name, async () => {
+      await expect(engine.generate(text)).rejects.toMatchObject({ code: "PROMPT_TOO_LONG" });
+    });
+    await generating;
+    expect(p99).toBeLessThan(kP99Ms);
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
+  it("while 500 texts are encoded, each short enough for the calling thread", async () => {
+    const letters = () => String.fromCharCode(97 + Math.floor(Math.random() * 26));
+    const prompts = Array.from({ length: 500 }, () => random(4_000, letters));
+    const { max } = await delays("500 texts", async () => {
+      const generations = await engine.generate(prompts, { maxTokens: 1 });
+      expect(generations).toHaveLength(prompts.length);
+      const scores = await engine.score(prompts);
+      expect(scores).toHaveLength(prompts.length);
+    });
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
+  it("while 500 conversations are rendered", async () => {
+    const messages = Array.from({ length: 60 }, (_, i) => ({
+      role: i % 2 ? "assistant" : "user",
+      content: "turn on the light in the kitchen, please. ".repeat(5),
+    }));
+    const { max } = await delays("500 conversations", () =>
+      engine.generate(Array(500).fill({ messages }), { maxTokens: 1 }),
+    );
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
+  it("while 20,000 samples are asked for at once", async () => {
+    const { max } = await delays("20,000 samples", async () => {
+      const samples = await engine.generate(kTokens, { maxTokens: 1, n: 20_000 });
+      expect(samples).toHaveLength(20_000);
+    });
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
+  it("while 500 requests are submitted and scored", async () => {
+    const { p99, max } = await delays("500 requests", async () => {
+      const tokens = Array.from({ length: 60 }, (_, i) => i);
+      for (let i = 0; i < 5; ++i) {
+        await Promise.all(
+          Array.from({ length: 100 }, (_, k) =>
+            engine.score({ tokens: [i, k, ...tokens] }, { topLogprobs: 3 }),
+          ),
+        );
+      }
+    });
+    expect(p99).toBeLessThan(kP99Ms);
+    expect(max).toBeLessThan(kMaxMs);
+  });
+});

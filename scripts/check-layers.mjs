@@ -16,9 +16,6 @@ const root = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.u
 const kNative = {
   "base/": { may: [] },
   "ops/": { may: ["base/"] },
-  // The choice among backends: it knows the CPU's front door, and opens the CUDA library by name.
-  "ops/registry.h": { may: ["ops/"] },
-  "ops/registry.cpp": { may: ["ops/registry.h", "ops/cpu/cpu_ops.h", "ops/", "base/"] },
   "ops/cpu/": { may: ["ops/", "base/", "ops/cpu/kernels/"], system: /^(immintrin|arm_neon)\.h$/ },
   // Compiled for one instruction set each: no inline function of a shared header may end up in them, so only headers
   // of types and intrinsics.
@@ -27,15 +24,22 @@ const kNative = {
     only: /^(immintrin\.h|arm_neon\.h|cstdint|cstddef|cstring)$/,
   },
   // Kernels and their backend; built into a library of its own, so nothing else may include it.
-  "ops/cuda/": { may: ["ops/", "ops/registry.h", "base/"], system: /^(cuda|cublas|nccl|nv)/ },
+  "ops/cuda/": { may: ["ops/", "base/"], system: /^(cuda|cublas|nccl|nv)/ },
   "checkpoint/": { may: ["base/", "ops/tensor.h"] }, // views of the weights
-  "comm/": { may: ["base/", "ops/tensor.h"], system: /^(cuda|nccl)/ },
+  "comm/": { may: ["base/", "ops/"] },
+  "comm/cuda/": { may: ["comm/", "ops/cuda/", "ops/", "base/"], system: /^cuda/ },
+  // The choice among backends: it knows the CPU's front doors, and opens the CUDA library by name.
+  "backend/": { may: ["comm/", "ops/cpu/cpu_ops.h", "ops/", "base/"] },
+  "backend/plugin/": {
+    may: ["backend/registry.h", "comm/cuda/", "ops/cuda/", "comm/", "ops/", "base/"],
+    system: /^cuda/,
+  },
   "cache/": { may: ["ops/", "base/"] },
   "model/": { may: ["cache/", "checkpoint/", "ops/", "comm/", "base/"] },
-  "engine/": { may: ["model/", "cache/", "checkpoint/", "ops/", "ops/cpu/cpu_ops.h", "comm/", "base/"] },
+  "engine/": { may: ["model/", "cache/", "checkpoint/", "ops/", "comm/", "base/"] },
   // cpu_ops.h and floors.h: what doctor and bench ask
   "binding/": {
-    may: ["engine/", "base/", "ops/cpu/cpu_ops.h", "ops/cpu/floors.h", "ops/registry.h"],
+    may: ["engine/", "base/", "ops/cpu/cpu_ops.h", "ops/cpu/floors.h", "backend/registry.h"],
     system: /^napi\.h$/,
   },
   "testing/": { may: [""], system: /^napi\.h$/ },
@@ -52,6 +56,7 @@ const kTypeScript = {
   "native.ts": { may: ["errors.ts", "checkpoint/"] },
   "signals.ts": { may: [] },
   "turns.ts": { may: [] },
+  "devices.ts": { may: ["errors.ts", "check.ts", "native.ts"] },
   "hub/": { may: ["errors.ts", "checkpoint/"], packages: ["@huggingface/hub"] },
   "connection.ts": { may: ["errors.ts", "native.ts"] },
   "floors.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts"] },
@@ -59,7 +64,9 @@ const kTypeScript = {
   "checkpoint/": { may: ["errors.ts"] },
   "chat/": { may: ["errors.ts"], packages: ["@huggingface/jinja"] },
   "tokenizer/": { may: ["errors.ts", "check.ts", "chat/"], packages: ["@huggingface/tokenizers"] },
-  "options.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts", "checkpoint/", "tokenizer/"] },
+  "options.ts": {
+    may: ["errors.ts", "check.ts", "devices.ts", "host.ts", "native.ts", "checkpoint/", "tokenizer/"],
+  },
   "prompt.ts": { may: ["errors.ts", "check.ts", "chat/", "tokenizer/"] },
   "stream.ts": { may: ["errors.ts", "options.ts", "native.ts", "connection.ts", "chat/", "tokenizer/"] },
   "score.ts": { may: ["errors.ts", "options.ts", "connection.ts", "stream.ts"] },
@@ -70,6 +77,7 @@ const kTypeScript = {
   "engine.ts": {
     may: [
       "check.ts",
+      "devices.ts",
       "load.ts",
       "errors.ts",
       "native.ts",

@@ -39,6 +39,8 @@ const busy = new Set<Connection>();
 export class Connection {
   /** Set once loaded. */
   computePath = "";
+  /** Of the KV cache; set once loaded. */
+  numBlocks = 0;
   readonly #native: NativeEngine;
   readonly #maxOpen: number;
   readonly #open = new Map<number, RequestListener>();
@@ -132,6 +134,7 @@ export class Connection {
     this.#dispatch(event);
     if (event.kind === "loaded") {
       this.computePath = event.computePath ?? "";
+      this.numBlocks = event.numBlocks ?? 0;
       this.#settleLoad?.(undefined);
     } else if (event.kind === "failed") {
       this.#failure = new LockstepError(event.code as ErrorCode, event.message ?? "");

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection } from "./connection.js";
+import { placeRanks } from "./devices.js";
 import { asLockstepError, invalid, LockstepError } from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
 import { loadText, nativeSpec, progressReporter, warnOfConversion } from "./load.js";
@@ -27,6 +28,7 @@ import {
   type SamplingOptions,
   type ScoreOptions,
   type Scoring,
+  withBlocks,
 } from "./options.js";
 import { checkPrompt, type Prompt, type PromptEncoding, requireText, type TextSide } from "./prompt.js";
 import { makeScore, type Score } from "./score.js";
@@ -63,7 +65,7 @@ export type Samples<N extends number> = number extends N
 
 export class Engine {
   readonly #checkpoint: Checkpoint;
-  readonly #limits: EngineLimits;
+  #limits: EngineLimits;
   readonly #text: TextSide | undefined;
   readonly #connection: Connection;
   readonly #samplingContext: SamplingContext;
@@ -91,7 +93,7 @@ export class Engine {
     const forget = onAbort(signal, () => engine.close());
     try {
       onProgress({ phase: "weights", loadedBytes: 0, totalBytes });
-      await engine.#connection.loaded();
+      await engine.#loaded();
       signal?.throwIfAborted();
       onProgress({ phase: "ready", loadedBytes: totalBytes, totalBytes });
       signal?.throwIfAborted(); // in that callback
@@ -108,12 +110,18 @@ export class Engine {
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
     this.#text = text;
-    this.#limits = engineLimits(options, checkpoint, native().blockTokens);
+    const placement = placeRanks(options.device, options.tensorParallel, () => native().cudaStatus());
+    this.#limits = engineLimits(options, checkpoint, native().blockTokens, placement);
     const { vocabSize } = config;
     // An EOS beyond the vocabulary (of a cut-down checkpoint, say) can never come, so it stops nothing.
     const reachable = eosTokenIds.filter((id) => id < vocabSize);
     this.#samplingContext = { vocabSize, defaults: generationConfig, eosTokenIds: reachable };
     this.#connection = new Connection(nativeSpec(checkpoint, this.#limits, options), this.#limits.maxQueue);
+  }
+
+  async #loaded(): Promise<void> {
+    await this.#connection.loaded();
+    this.#limits = withBlocks(this.#limits, this.#connection.numBlocks, native().blockTokens);
   }
 
   /** The compute path in use, e.g. "avx512-bf16": bits are equal only within one. */

@@ -83,8 +83,11 @@ export function nativeSpec(
     ranks: limits.ranks,
     prefixCache: options.prefixCache ?? true,
     computePath: forcedComputePath(),
+    devices: Int32Array.from(limits.devices),
+    memoryFraction: options.memoryFraction ?? 0.7,
     threads: limits.threads,
     numBlocks: limits.numBlocks,
+    maxContext: limits.maxContext,
     maxBatchTokens: limits.maxBatchTokens,
     maxSequences: limits.maxSequences,
   };

@@ -31,8 +31,14 @@ export interface NativeEngineSpec {
   prefixCache: boolean;
   /** "" = the best of `cpuPaths()`. */
   computePath: string;
+  /** CUDA devices, one a rank; none: the CPU. */
+  devices: Int32Array;
+  /** Of a device's free memory, for weights and KV cache; where numBlocks is 0. */
+  memoryFraction: number;
   threads: number;
+  /** 0, on devices only: what memoryFraction leaves. */
   numBlocks: number;
+  maxContext: number;
   maxBatchTokens: number;
   maxSequences: number;
 }
@@ -105,6 +111,7 @@ export interface NativeEvent {
   rows: Float64Array; // [requests, Column.count]
   details: NativeDetails[];
   computePath?: string;
+  numBlocks?: number;
   code?: string;
   message?: string;
 }

@@ -20,7 +20,8 @@ import {
 } from "./check.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { GenerationConfig } from "./checkpoint/generation-config.js";
-import { invalid, LockstepError, show } from "./errors.js";
+import { type DeviceOption, deviceOption, type Placement } from "./devices.js";
+import { invalid, LockstepError } from "./errors.js";
 import { availableMemoryBytes, defaultThreads, totalMemoryBytes } from "./host.js";
 import type { NativeSampling } from "./native.js";
 import { StopMatcher } from "./tokenizer/stop-strings.js";
@@ -38,13 +39,16 @@ export interface LoadProgress {
 }
 
 export interface LoadOptions {
-  /** Where the model runs. This version has the CPU only. Default "auto". */
-  device?: "auto" | "cpu";
+  /**
+   * Where the model runs. "auto" = CUDA where it can be used (see `lockstep doctor`), else the CPU; "cuda" = the first
+   * `tensorParallel` devices; an array names one a rank, and may name one twice. Default "auto".
+   */
+  device?: DeviceOption;
   /** Ranks, each with its share of the heads, of the MLP and of the threads. Must divide R_max (see docs/numerics.md). Default 1. */
   tensorParallel?: number;
-  /** GPU only: share of free device memory for weights and KV cache. No effect on the CPU. Default 0.7. */
+  /** GPU only: share of a device's free memory for weights, workspaces and KV cache. No effect on the CPU. Default 0.7. */
   memoryFraction?: number;
-  /** Tokens the KV cache holds. Default min(maxSequences × maxContext, 25 % of available memory). */
+  /** Tokens the KV cache holds. Default on the CPU min(maxSequences × maxContext, 25 % of available memory); on a GPU what memoryFraction leaves. */
   kvCacheTokens?: number;
   /** Longest sequence in tokens, prompt and output. Default the checkpoint's, cut to the KV cache. */
   maxContext?: number;
@@ -67,14 +71,7 @@ export interface LoadOptions {
 }
 
 const kLoadSchema: Schema<LoadOptions> = {
-  device: (value, where) => {
-    if (Array.isArray(value) || (typeof value === "string" && value.startsWith("cuda")))
-      throw new LockstepError(
-        "NOT_SUPPORTED",
-        `device ${show(value)}: this version of Lockstep has no CUDA backend`,
-      );
-    return oneOf("auto", "cpu")(value, where);
-  },
+  device: deviceOption,
   tensorParallel: integer(1, 1024),
   memoryFraction: number(0, 1, { above: true }),
   kvCacheTokens: integer(1, kMaxInt32),
@@ -95,9 +92,9 @@ export const checkLoadOptions = (options: unknown): LoadOptions =>
   checkOptions(options, "Engine.load options", kLoadSchema, kLaterLoadOptions);
 
 /** The sizes an engine works with, after defaults. */
-export interface EngineLimits {
-  ranks: number;
+export interface EngineLimits extends Placement {
   threads: number;
+  /** 0, on devices only: known once loaded. */
   numBlocks: number;
   maxContext: number;
   maxBatchTokens: number;
@@ -118,8 +115,8 @@ export function engineLimits(
   options: LoadOptions,
   { config }: Checkpoint,
   blockTokens: number,
+  { ranks, devices }: Placement,
 ): EngineLimits {
-  const ranks = options.tensorParallel ?? 1;
   if (maxRanks(config) % ranks !== 0)
     throw invalid(
       `a divisor of R_max = ${maxRanks(config)} (2 where the numbers of heads, of key-value heads and the MLP's width are even; ` +
@@ -135,6 +132,18 @@ export function engineLimits(
       "maxContext",
       options.maxContext,
     );
+  const shared = {
+    ranks,
+    devices,
+    threads: Math.max(ranks, options.threads ?? defaultThreads()),
+    maxBatchTokens: options.maxBatchTokens ?? 512,
+    maxSequences,
+    maxQueue: options.maxQueue ?? 65_536,
+  };
+  if (devices.length > 0) {
+    const numBlocks = Math.ceil((options.kvCacheTokens ?? 0) / blockTokens);
+    return withBlocks({ ...shared, numBlocks, maxContext: wantedContext }, numBlocks, blockTokens);
+  }
   const bytesPerToken = 2 * config.numLayers * config.numKvHeads * config.headDim * 2; // K and V, BF16
   const affordable = Math.floor((0.25 * availableMemoryBytes()) / bytesPerToken);
   const kvCacheTokens =
@@ -145,16 +154,14 @@ export function engineLimits(
       "OUT_OF_MEMORY",
       `A KV cache of ${kvCacheTokens} tokens takes ${kvCacheTokens * bytesPerToken} bytes, but there are ${totalBytes} here: lower kvCacheTokens`,
     );
-  const numBlocks = Math.ceil(kvCacheTokens / blockTokens);
-  return {
-    ranks,
-    threads: Math.max(ranks, options.threads ?? defaultThreads()),
-    numBlocks: Math.max(1, numBlocks),
-    maxContext: Math.min(wantedContext, Math.max(1, numBlocks) * blockTokens),
-    maxBatchTokens: options.maxBatchTokens ?? 512,
-    maxSequences,
-    maxQueue: options.maxQueue ?? 65_536,
-  };
+  const numBlocks = Math.max(1, Math.ceil(kvCacheTokens / blockTokens));
+  return withBlocks({ ...shared, numBlocks, maxContext: wantedContext }, numBlocks, blockTokens);
+}
+
+/** With a KV cache of so many blocks (0: not known yet): the context is cut to it. */
+export function withBlocks(limits: EngineLimits, numBlocks: number, blockTokens: number): EngineLimits {
+  if (numBlocks === 0) return limits;
+  return { ...limits, numBlocks, maxContext: Math.min(limits.maxContext, numBlocks * blockTokens) };
 }
 
 export interface SamplingOptions {

@@ -1,11 +1,13 @@
 // The product's module entry.
+#include "backend/registry.h"
 #include "binding/surface.h"
-#include "ops/registry.h"
 
 namespace {
 
+constexpr lockstep::Backend kBackend = {lockstep::make_ops, lockstep::make_group};
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
-  lockstep::binding::register_surface(env, exports, lockstep::make_ops);
+  lockstep::binding::register_surface(env, exports, kBackend);
   return exports;
 }
 

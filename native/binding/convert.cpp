@@ -157,6 +157,9 @@ EngineSpec to_engine_spec(const Napi::Object& object) {
   spec.config = to_model_config(object.Get("config").As<Napi::Object>());
   spec.tensors = to_tensor_table(object);
   spec.compute_path = string(object, "computePath");
+  spec.devices = list<int32_t, Napi::Int32Array>(object, "devices");
+  spec.memory_fraction = number(object, "memoryFraction");
+  spec.max_context = integer(object, "maxContext");
   spec.threads = integer(object, "threads");
   spec.num_blocks = integer(object, "numBlocks");
   spec.max_batch_tokens = integer(object, "maxBatchTokens");
@@ -241,8 +244,10 @@ Napi::Object from_event(Napi::Env env, EngineEvent& event) {
   object.Set("kind", Napi::String::New(env, kind_name(event.kind)));
   object.Set("rows", rows);
   object.Set("details", details);
-  if (event.kind == EngineEvent::Kind::kLoaded)
+  if (event.kind == EngineEvent::Kind::kLoaded) {
     object.Set("computePath", Napi::String::New(env, event.compute_path));
+    object.Set("numBlocks", Napi::Number::New(env, event.num_blocks));
+  }
   if (event.kind == EngineEvent::Kind::kFailed) {
     object.Set("code", Napi::String::New(env, event.code));
     object.Set("message", Napi::String::New(env, event.message));

@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "backend/registry.h"
 #include "binding/connection.h"
 #include "binding/convert.h"
 #include "binding/floors.h"
 #include "engine/batch_builder.h"
-#include "ops/registry.h"
+#include "ops/cpu/cpu_ops.h"
 
 namespace lockstep::binding {
 namespace {
@@ -28,8 +29,8 @@ auto guarded(Napi::Env env, Body body) {
 
 class EngineObject : public Napi::ObjectWrap<EngineObject> {
  public:
-  // `make_ops` reaches the constructor as the class's data pointer.
-  static Napi::Function define(Napi::Env env, OpsFactory make_ops) {
+  // `backend` reaches the constructor as the class's data pointer.
+  static Napi::Function define(Napi::Env env, const Backend& backend) {
     return DefineClass(env, "NativeEngine",
                        {
                            InstanceMethod<&EngineObject::submit>("submit"),
@@ -39,16 +40,15 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
                            InstanceMethod<&EngineObject::stats>("stats"),
                            InstanceMethod<&EngineObject::close>("close"),
                        },
-                       reinterpret_cast<void*>(make_ops));
+                       const_cast<Backend*>(&backend));
   }
 
   // new NativeEngine(spec, listener)
   explicit EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineObject>(info) {
     guarded(info.Env(), [&] {
       EngineSpec spec = to_engine_spec(info[0].As<Napi::Object>());
-      spec.make_ops = reinterpret_cast<OpsFactory>(info.Data());
+      spec.backend = *static_cast<const Backend*>(info.Data());
       vocab_size_ = spec.config.vocab_size;
-      most_tokens_ = int64_t{spec.num_blocks} * kBlockTokens;
       connection_ = Connection::open(info.Env(), info[1].As<Napi::Function>(), std::move(spec));
     });
   }
@@ -60,8 +60,9 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
  private:
   Napi::Value submit(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-      auto request = to_request(info[0].As<Napi::Object>(), vocab_size_, most_tokens_);
       if (connection_->engine() == nullptr) throw Error("ENGINE_CLOSED", "The engine is closed");
+      auto request =
+          to_request(info[0].As<Napi::Object>(), vocab_size_, connection_->engine()->capacity_tokens());
       const uint64_t id = request->id;
       if (id <= last_id_) throw Error("INVALID_ARGUMENT", "Expected an id above those of earlier requests");
       connection_->engine()->submit(std::move(request));
@@ -94,7 +95,6 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
 
   std::shared_ptr<Connection> connection_;
   int32_t vocab_size_ = 0;
-  int64_t most_tokens_ = 0;
   uint64_t last_id_ = 0;  // ids ascend, so that none comes twice
 };
 
@@ -155,8 +155,8 @@ Napi::Value sampling_distribution(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void register_surface(Napi::Env env, Napi::Object exports, OpsFactory make_ops) {
-  exports.Set("NativeEngine", EngineObject::define(env, make_ops));
+void register_surface(Napi::Env env, Napi::Object exports, const Backend& backend) {
+  exports.Set("NativeEngine", EngineObject::define(env, backend));
   exports.Set("samplingDistribution",
               Napi::Function::New(env, sampling_distribution, "samplingDistribution"));
   exports.Set("cpuPaths", Napi::Function::New(env, cpu_paths, "cpuPaths"));

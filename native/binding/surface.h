@@ -3,11 +3,11 @@
 #pragma once
 #include <napi.h>
 
-#include "ops/cpu/cpu_ops.h"
+#include "engine/engine.h"
 
 namespace lockstep::binding {
 
-// `make_ops`: the backend that engines of this addon use.
-void register_surface(Napi::Env env, Napi::Object exports, OpsFactory make_ops);
+// `backend`: what engines of this addon run on; outlives the environment.
+void register_surface(Napi::Env env, Napi::Object exports, const Backend& backend);
 
 }  // namespace lockstep::binding

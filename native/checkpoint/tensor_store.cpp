@@ -111,6 +111,14 @@ void TensorStore::load(bool copy, const std::atomic<bool>& cancel) {
   if (copy) files_.clear();
 }
 
+void TensorStore::release() {
+  for (const MappedFile& file : files_)
+    if (file.lost() || !file.unchanged()) fail(file.path(), "the file changed while it was being loaded");
+  tensors_.clear();
+  copies_.clear();
+  files_.clear();
+}
+
 void TensorStore::check_unchanged() const {
   for (const MappedFile& file : files_)
     if (!file.unchanged()) fail_changed(file);

@@ -47,6 +47,9 @@ class TensorStore {
   // changes meanwhile.
   void load(bool copy, const std::atomic<bool>& cancel);
 
+  // Everything has been copied to a device: files are closed, copies freed, views void.
+  void release();
+
   // Throw Error("ENGINE_FAILED") where a mapped file has been written to: the first asks the file system
   // (some microseconds a file), the second tells whether a read has found a part of a file gone. In that
   // order a step is bracketed: the first before it, the second after it and before its results are believed.

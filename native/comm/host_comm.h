@@ -1,4 +1,4 @@
-// Collectives over host memory, for two ranks in one process: each reads the other's buffer where it lies.
+// Collectives over host memory, for two workers in one process: each reads the other's buffer where it lies.
 #pragma once
 #include <array>
 #include <atomic>
@@ -8,22 +8,20 @@
 
 namespace lockstep {
 
-// What the ranks share. Made once, before their threads start; outlives all their Comms.
-class HostGroup {
+class HostGroup final : public CommGroup {
  public:
-  static constexpr int kRanks = 2;  // the contract's R_max
+  static constexpr int kWorkers = 2;  // the contract's R_max
 
-  // The Comm of one rank. The group must outlive it.
-  std::unique_ptr<Comm> comm(int rank);
+  std::unique_ptr<Comm> comm(int worker, Ops& ops) override;
 
  private:
   friend class HostComm;
 
-  // Waits until every rank is here; throws once a rank has abandoned. Orders memory between the ranks.
+  // Waits until every worker is here; throws once one has abandoned. Orders memory between them.
   void barrier();
 
-  std::array<Matrix<float>, kRanks> sums_;  // what each rank brought, valid between two barriers
-  std::array<Matrix<const float>, kRanks> parts_;
+  std::array<Matrix<float>, kWorkers> sums_;  // what each brought, valid between two barriers
+  std::array<Matrix<const float>, kWorkers> parts_;
   std::atomic<uint32_t> arrived_ = 0;
   std::atomic<uint32_t> round_ = 0;
   std::atomic<bool> abandoned_ = false;

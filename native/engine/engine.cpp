@@ -54,7 +54,7 @@ void insist(Body body) noexcept {
 struct Engine::Parts {
   explicit Parts(const EngineSpec& spec, const std::atomic<bool>& cancel)
       : ranks(spec, cancel),
-        pool(spec.num_blocks, spec.prefix_cache),
+        pool(ranks.num_blocks(), spec.prefix_cache),
         scheduler(pool, {spec.max_batch_tokens, spec.max_sequences}) {}
 
   RankGroup ranks;
@@ -90,13 +90,20 @@ EngineStats Engine::stats() const {
   return stats_;
 }
 
+int64_t Engine::capacity_tokens() const {
+  if (spec_.num_blocks > 0) return int64_t{spec_.num_blocks} * kBlockTokens;
+  const EngineStats now = stats();
+  return static_cast<int64_t>(now.free_blocks + now.cached_blocks + now.owned_blocks) * kBlockTokens;
+}
+
 void Engine::run() {
   std::exception_ptr cause;
   try {
     Parts parts(spec_, cancel_);
     update_stats(parts);
-    listener_(std::make_unique<EngineEvent>(
-        EngineEvent{.kind = EngineEvent::Kind::kLoaded, .compute_path = parts.ranks.ops().compute_path()}));
+    listener_(std::make_unique<EngineEvent>(EngineEvent{.kind = EngineEvent::Kind::kLoaded,
+                                                        .compute_path = parts.ranks.ops().compute_path(),
+                                                        .num_blocks = parts.ranks.num_blocks()}));
     serve(parts);
   } catch (...) {
     cause = std::current_exception();

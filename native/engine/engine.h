@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -22,19 +23,31 @@
 
 #include "base/mailbox.h"
 #include "checkpoint/weights.h"
+#include "comm/comm.h"
 #include "engine/request.h"
-#include "ops/cpu/cpu_ops.h"
+#include "ops/ops.h"
 
 namespace lockstep {
+
+// Where an engine's devices come from. make_ops: `path` is a compute path of the CPU or "cuda:0", ...;
+// make_group: for workers on these devices (none: on the CPU).
+struct Backend {
+  std::unique_ptr<Ops> (*make_ops)(const std::string& path, int threads) = nullptr;
+  std::unique_ptr<CommGroup> (*make_group)(std::span<const int> devices, const CommLimits& limits) = nullptr;
+};
 
 struct EngineSpec {
   ModelConfig config;
   TensorTable tensors;
   bool copy_weights = false;  // else mapped files are used in place
-  OpsFactory make_ops = make_cpu_ops;
-  std::string compute_path;  // empty: the best this CPU has
+  Backend backend;
+  std::string compute_path;  // on the CPU; empty: the best this one has
+  std::vector<int>
+      devices;  // of each rank, CUDA's number; ranks of one device stand together. Empty: the CPU
+  double memory_fraction = 0;  // of a device's free memory, for everything; where num_blocks is 0
   int threads = 1;
-  int32_t num_blocks = 0;
+  int32_t num_blocks = 0;   // 0, on devices only: what memory_fraction leaves
+  int32_t max_context = 0;  // tokens of a sequence
   int32_t max_batch_tokens = 0;
   int32_t max_sequences = 0;
   bool prefix_cache = true;
@@ -59,6 +72,7 @@ struct EngineEvent {
   Kind kind = Kind::kStep;
   std::vector<RequestEvent> requests = {};
   std::string compute_path = {};        // with kLoaded
+  int32_t num_blocks = 0;               // with kLoaded: of the KV cache
   std::string code = {}, message = {};  // with kFailed: the cause
 };
 
@@ -82,6 +96,9 @@ class Engine {
   void close() noexcept;
 
   EngineStats stats() const;
+
+  // What the KV cache holds: prompt and max_tokens of a request at most. 0 where loading is still to tell.
+  int64_t capacity_tokens() const;
 
  private:
   struct Submit {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -26,7 +27,9 @@ void check_spec(const EngineSpec& spec) {
   require(config.rms_norm_eps >= 0 && std::isfinite(config.rms_norm_eps), "rmsNormEps");
   require(std::isfinite(config.rope_scale), "ropeScale");
   require(spec.threads >= 1, "threads is not positive");
-  require(spec.num_blocks >= 1, "numBlocks is not positive");
+  require(spec.num_blocks >= 1 || !spec.devices.empty(), "numBlocks is not positive");
+  require(spec.devices.empty() || std::ssize(spec.devices) == spec.ranks, "devices is not [ranks]");
+  require(spec.max_context >= 1, "maxContext is not positive");
   require(spec.max_batch_tokens >= 1, "maxBatchTokens is not positive");
   require(spec.max_sequences >= 1, "maxSequences is not positive");
   if (spec.ranks < 1 || config.max_ranks() % spec.ranks != 0)
@@ -34,19 +37,63 @@ void check_spec(const EngineSpec& spec) {
                                         " for tensorParallel but received " + std::to_string(spec.ranks));
 }
 
-Rank make_rank(const EngineSpec& spec, const TensorStore& store, HostGroup& group, int rank,
-               const std::atomic<bool>& cancel) {
-  const ModelConfig& config = spec.config;
-  const int threads = std::max(1, spec.threads / spec.ranks + (rank < spec.threads % spec.ranks));
-  Rank result;
-  result.ops = spec.make_ops(spec.compute_path, threads);
-  result.comm = spec.ranks == 1 ? std::make_unique<SoloComm>() : group.comm(rank);
-  result.cache = std::make_unique<KvCache>(*result.ops, config.num_layers, config.num_kv_heads / spec.ranks,
-                                           config.head_dim, spec.num_blocks);
-  result.model = std::make_unique<Model>(config, shard_weights(config, store, rank, spec.ranks), *result.ops,
-                                         *result.comm, spec.max_batch_tokens, cancel);
-  return result;
+// Which ranks each worker drives.
+std::vector<std::vector<int>> ranks_of_workers(const EngineSpec& spec) {
+  std::vector<std::vector<int>> workers;
+  for (int rank = 0; rank < spec.ranks; ++rank) {
+    const bool shared = rank > 0 && !spec.devices.empty() && spec.devices[rank] == spec.devices[rank - 1];
+    if (!shared) workers.emplace_back();
+    workers.back().push_back(rank);
+  }
+  return workers;
 }
+
+size_t bytes_of(const Weights& weights, bool with_common) {
+  size_t elements = static_cast<size_t>(weights.head.rows * weights.head.cols);
+  if (with_common) elements += static_cast<size_t>(weights.embed.rows * weights.embed.cols);
+  for (const LayerWeights& layer : weights.layers)
+    for (const auto& w : {layer.wq, layer.wk, layer.wv, layer.wo, layer.w_gate, layer.w_up, layer.w_down})
+      elements += static_cast<size_t>(w.rows * w.cols);
+  return elements * sizeof(BFloat16);
+}
+
+// What a device may use of its memory, for everything.
+class Budget {
+ public:
+  Budget(const EngineSpec& spec, Ops& ops)
+      : ops_(ops), fraction_(spec.memory_fraction), free_before_(ops.free_bytes()) {}
+
+  // Throws where the weights alone are too large: before anything is copied.
+  void check_weights(size_t bytes) const {
+    if (bytes <= allowed()) return;
+    throw Error("OUT_OF_MEMORY", "The weights take " + std::to_string(bytes) + " bytes of " +
+                                     ops_.compute_path() + ", but " + allowed_in_words() +
+                                     ": raise memoryFraction, free memory there, or spread the model with "
+                                     "tensorParallel: 2");
+  }
+
+  // Blocks that what is left holds.
+  int64_t blocks(size_t block_bytes) const {
+    const size_t used = free_before_ - std::min(free_before_, ops_.free_bytes());
+    const size_t left = allowed() - std::min(allowed(), used);
+    if (left >= block_bytes) return static_cast<int64_t>(left / block_bytes);
+    throw Error("OUT_OF_MEMORY", "Weights and workspaces take " + std::to_string(used) + " bytes of " +
+                                     ops_.compute_path() + " and a block of the KV cache " +
+                                     std::to_string(block_bytes) + ", but " + allowed_in_words() +
+                                     ": raise memoryFraction, or lower maxBatchTokens");
+  }
+
+ private:
+  size_t allowed() const { return static_cast<size_t>(fraction_ * static_cast<double>(free_before_)); }
+  std::string allowed_in_words() const {
+    return "memoryFraction " + std::to_string(fraction_) + " of the " + std::to_string(free_before_) +
+           " bytes that were free is " + std::to_string(allowed());
+  }
+
+  Ops& ops_;
+  const double fraction_;
+  const size_t free_before_;
+};
 
 }  // namespace
 
@@ -55,16 +102,63 @@ RankGroup::RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel)
   check_spec(spec);
   shard_weights(spec.config, store_, 0, 1);  // names and shapes, before anything is read or reserved
   store_.load(spec.copy_weights, cancel);
-  failures_.resize(static_cast<size_t>(spec.ranks));
-  for (int rank = 0; rank < spec.ranks; ++rank)
-    ranks_.push_back(make_rank(spec, store_, group_, rank, cancel));
+  load(spec);
+  failures_.resize(workers_.size());
   try {
-    for (size_t rank = 1; rank < ranks_.size(); ++rank)
-      workers_.emplace_back([this, rank] { worker_loop(rank); });
+    for (size_t worker = 1; worker < workers_.size(); ++worker)
+      threads_.emplace_back([this, worker] { worker_loop(worker); });
   } catch (...) {
     stop();
     throw;
   }
+}
+
+void RankGroup::load(const EngineSpec& spec) {
+  const ModelConfig& config = spec.config;
+  const bool on_device = !spec.devices.empty();
+  const auto placement = ranks_of_workers(spec);
+  const int count = static_cast<int>(placement.size());
+  if (count > 1)
+    comm_group_ = spec.backend.make_group(
+        spec.devices, {.sum_elements = int64_t{spec.max_batch_tokens} * config.hidden_size,
+                       .part_elements = int64_t{kMaxLogitRows} * config.vocab_size});
+  int64_t most_blocks = std::numeric_limits<int32_t>::max() / kBlockTokens;
+  const size_t block_bytes =
+      KvCache::block_bytes(config.num_layers, config.num_kv_heads / spec.ranks, config.head_dim);
+  for (int worker = 0; worker < count; ++worker) {
+    const auto& ranks = placement[worker];
+    const int threads = std::max(1, spec.threads / count + (worker < spec.threads % count));
+    Worker& made = workers_.emplace_back();
+    made.ops = spec.backend.make_ops(
+        on_device ? "cuda:" + std::to_string(spec.devices[ranks.front()]) : spec.compute_path, threads);
+    if (count > 1)
+      made.comm = comm_group_->comm(worker, *made.ops);
+    else
+      made.comm = std::make_unique<SoloComm>();
+    const Budget budget(spec, *made.ops);
+    std::vector<Weights> weights;
+    size_t weight_bytes = 0;
+    for (const int rank : ranks) {
+      weights.push_back(shard_weights(config, store_, rank, spec.ranks));
+      weight_bytes += bytes_of(weights.back(), rank == ranks.front());
+    }
+    if (on_device) budget.check_weights(weight_bytes);
+    made.model = std::make_unique<Model>(config, std::move(weights), spec.ranks, *made.ops, *made.comm,
+                                         spec.max_batch_tokens, worker == 0, cancel_);
+    made.ops->reserve({.tokens = spec.max_batch_tokens,
+                       .sequences = spec.max_sequences,
+                       .context = spec.max_context,
+                       .logit_rows = kMaxLogitRows,
+                       .vocabulary = config.vocab_size,
+                       .head_dim = config.head_dim});
+    if (spec.num_blocks == 0) most_blocks = std::min(most_blocks, budget.blocks(block_bytes * ranks.size()));
+  }
+  num_blocks_ = spec.num_blocks > 0 ? spec.num_blocks : static_cast<int32_t>(most_blocks);
+  for (int worker = 0; worker < count; ++worker)
+    for (size_t i = 0; i < placement[worker].size(); ++i)
+      workers_[worker].caches.emplace_back(*workers_[worker].ops, config.num_layers,
+                                           config.num_kv_heads / spec.ranks, config.head_dim, num_blocks_);
+  if (on_device) store_.release();
 }
 
 RankGroup::~RankGroup() { stop(); }
@@ -73,18 +167,18 @@ void RankGroup::stop() noexcept {
   task_ = nullptr;
   run_number_.fetch_add(1, std::memory_order_release);
   run_number_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  for (std::thread& thread : threads_) thread.join();
 }
 
 void RankGroup::forward(const Step& step) {
-  run([&step](Rank& rank) { rank.model->forward(step, *rank.cache); });
+  run([&step](Worker& worker) { worker.model->forward(step, worker.caches); });
 }
 
 Matrix<float> RankGroup::logits(std::span<const int32_t> rows) {
   Matrix<float> result;
-  run([&](Rank& rank) {
-    const Matrix<float> logits = rank.model->logits(rows);
-    if (rank.comm->rank() == 0) result = logits;
+  run([&](Worker& worker) {
+    const Matrix<float> logits = worker.model->logits(rows);
+    if (&worker == &workers_.front()) result = logits;
   });
   return result;
 }
@@ -92,9 +186,9 @@ Matrix<float> RankGroup::logits(std::span<const int32_t> rows) {
 void RankGroup::run(const Task& task) {
   if (cancel_.load(std::memory_order_relaxed))
     throw Error("ENGINE_CLOSED", "the engine was closed during a step");
-  if (ranks_.size() == 1) return task(ranks_.front());
+  if (workers_.size() == 1) return task(workers_.front());
   task_ = &task;
-  busy_ = static_cast<uint32_t>(workers_.size());
+  busy_ = static_cast<uint32_t>(threads_.size());
   run_number_.fetch_add(1, std::memory_order_release);
   run_number_.notify_all();
   run_on(0);
@@ -105,24 +199,24 @@ void RankGroup::run(const Task& task) {
     if (failure != nullptr) std::rethrow_exception(failure);
 }
 
-void RankGroup::run_on(size_t rank) noexcept {
-  failures_[rank] = nullptr;
+void RankGroup::run_on(size_t worker) noexcept {
+  failures_[worker] = nullptr;
   try {
-    (*task_)(ranks_[rank]);
+    (*task_)(workers_[worker]);
   } catch (const PeerFailed&) {
-    // The rank that failed says why.
+    // The one that failed says why.
   } catch (...) {
-    failures_[rank] = std::current_exception();
-    ranks_[rank].comm->abandon();
+    failures_[worker] = std::current_exception();
+    workers_[worker].comm->abandon();
   }
 }
 
-void RankGroup::worker_loop(size_t rank) {
+void RankGroup::worker_loop(size_t worker) {
   for (uint32_t seen = 0;;) {
     run_number_.wait(seen, std::memory_order_acquire);
     seen = run_number_.load(std::memory_order_acquire);
     if (task_ == nullptr) return;
-    run_on(rank);
+    run_on(worker);
     busy_.fetch_sub(1, std::memory_order_release);
     busy_.notify_one();
   }

@@ -1,6 +1,7 @@
-// The tensor-parallel ranks of an engine: each with its device, its share of weights and KV cache, its place
-// in the collectives, and its thread. Rank 0 runs on the caller's thread (the engine thread), so one rank
-// needs no other.
+// The tensor-parallel ranks of an engine and the workers that drive them. A worker is a device with its memory,
+// its thread and its place in the collectives. On the CPU each rank has a worker; ranks that share a GPU share
+// one, so that their kernels stand in one stream and none can wait for another that is not resident. Worker 0
+// runs on the caller's thread (the engine thread), so one worker needs no other.
 #pragma once
 #include <atomic>
 #include <exception>
@@ -11,55 +12,58 @@
 #include <vector>
 
 #include "cache/kv_cache.h"
-#include "comm/host_comm.h"
+#include "comm/comm.h"
 #include "model/model.h"
-#include "ops/cpu/cpu_ops.h"
 #include "ops/ops.h"
 
 namespace lockstep {
 
 struct EngineSpec;
 
-// Members are destroyed in reverse order: the model and the cache before the ops they allocated from.
-struct Rank {
+// Members are destroyed in reverse order: the model and the caches before the ops they allocated from.
+struct Worker {
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Comm> comm;
-  std::unique_ptr<KvCache> cache;
+  std::vector<KvCache> caches;  // of each of its ranks
   std::unique_ptr<Model> model;
 };
 
 class RankGroup {
  public:
   // Checks the spec, loads the weights. `cancel`: loading and run() throw Error("ENGINE_CLOSED") once it is
-  // set. Throws Error("INVALID_ARGUMENT") for a spec that TypeScript should have refused.
+  // set. Throws Error("INVALID_ARGUMENT") for a spec that TypeScript should have refused, and
+  // Error("OUT_OF_MEMORY") with the numbers where weights or cache do not fit.
   RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel);
   ~RankGroup();
 
-  // On every rank at once; returns when all are done. Throws what a rank threw.
+  // On every worker at once; returns when all are done. Throws what a worker threw.
   void forward(const Step& step);
-  // Rank 0's: [rows, V], see Model::logits.
+  // Worker 0's: [rows, V], see Model::logits.
   Matrix<float> logits(std::span<const int32_t> rows);
 
   const TensorStore& store() const { return store_; }
-  Ops& ops() { return *ranks_.front().ops; }
-  const Model& model() const { return *ranks_.front().model; }
+  Ops& ops() { return *workers_.front().ops; }
+  const Model& model() const { return *workers_.front().model; }
+  int32_t num_blocks() const { return num_blocks_; }  // of the KV cache, on every rank
 
  private:
-  using Task = std::function<void(Rank&)>;
+  using Task = std::function<void(Worker&)>;
+  void load(const EngineSpec& spec);
   void run(const Task& task);
-  void run_on(size_t rank) noexcept;
-  void worker_loop(size_t rank);
+  void run_on(size_t worker) noexcept;
+  void worker_loop(size_t worker);
   void stop() noexcept;
 
   const std::atomic<bool>& cancel_;
   TensorStore store_;
-  HostGroup group_;
-  std::vector<Rank> ranks_;
-  std::vector<std::exception_ptr> failures_;  // [ranks], of the last run
-  std::vector<std::thread> workers_;          // ranks 1, 2, ...
+  std::unique_ptr<CommGroup> comm_group_;  // null with one worker
+  std::vector<Worker> workers_;
+  int32_t num_blocks_ = 0;
+  std::vector<std::exception_ptr> failures_;  // [workers], of the last run
+  std::vector<std::thread> threads_;          // of workers 1, 2, ...
   const Task* task_ = nullptr;                // of the present run; null: stop
   std::atomic<uint32_t> run_number_ = 0;      // a new run begins when it changes
-  std::atomic<uint32_t> busy_ = 0;            // workers that have not finished it
+  std::atomic<uint32_t> busy_ = 0;            // threads that have not finished it
 };
 
 }  // namespace lockstep

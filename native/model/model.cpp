@@ -47,85 +47,113 @@ Weights placed(Ops& ops, Weights weights) {
 
 }  // namespace
 
-Model::Model(const ModelConfig& config, Weights weights, Ops& ops, Comm& comm, int max_tokens,
-             const std::atomic<bool>& cancel)
-    : config_(config),
-      weights_(placed(ops, std::move(weights))),
-      ops_(ops),
-      comm_(comm),
-      cancel_(cancel),
-      parts_(config.max_ranks() / comm.ranks()) {
-  const LayerWeights& layer = weights_.layers.front();
+Model::Model(const ModelConfig& config, std::vector<Weights> weights, int ranks, Ops& ops, Comm& comm,
+             int max_tokens, bool whole_logits, const std::atomic<bool>& cancel)
+    : config_(config), ops_(ops), comm_(comm), cancel_(cancel), parts_(config.max_ranks() / ranks) {
+  int64_t vocabulary = 0;  // of this device
+  for (Weights& of_rank : weights) {
+    vocabulary += of_rank.head.rows;
+    shards_.push_back({.weights = placed(ops, std::move(of_rank)),
+                       .q = {},
+                       .attention = {},
+                       .kv = {},
+                       .mlp = {},
+                       .sum = {}});
+  }
+  const bool gathered = vocabulary < config.vocab_size && has_head();
   const auto carve = [&](std::byte* memory) {
     Arena arena(memory);
     arena.take(residual_, max_tokens, config_.hidden_size);
     arena.take(x_, max_tokens, config_.hidden_size);
-    arena.take(q_, max_tokens, layer.wq.rows);
-    arena.take(attention_, max_tokens, layer.wq.rows);
-    arena.take(kv_, max_tokens, 2 * layer.wk.rows);
-    arena.take(mlp_, max_tokens, layer.w_gate.rows);
-    arena.take(sum_, max_tokens, config_.hidden_size);
     arena.take(rope_, max_tokens, config_.head_dim);
     arena.take(head_x_, kMaxLogitRows, config_.hidden_size);
-    arena.take(logits_part_, kMaxLogitRows, weights_.head.rows);
-    if (comm_.ranks() > 1 && comm_.rank() == 0) arena.take(logits_, kMaxLogitRows, config_.vocab_size);
+    arena.take(logits_part_, kMaxLogitRows, vocabulary);
+    if (gathered && whole_logits) arena.take(logits_, kMaxLogitRows, config_.vocab_size);
+    for (Shard& shard : shards_) {
+      const LayerWeights& layer = shard.weights.layers.front();
+      arena.take(shard.q, max_tokens, layer.wq.rows);
+      arena.take(shard.attention, max_tokens, layer.wq.rows);
+      arena.take(shard.kv, max_tokens, 2 * layer.wk.rows);
+      arena.take(shard.mlp, max_tokens, layer.w_gate.rows);
+      arena.take(shard.sum, max_tokens, config_.hidden_size);
+    }
     return arena.used_bytes();
   };
   memory_ = ops_.allocate(carve(nullptr));
   carve(memory_->data());
-  if (comm_.ranks() == 1) logits_ = logits_part_;
+  if (!gathered) logits_ = logits_part_;
 }
 
-void Model::forward(const Step& step, const KvCache& cache) {
+void Model::forward(const Step& step, std::span<const KvCache> caches) {
   const int64_t T = static_cast<int64_t>(step.tokens.size());
   const float eps = config_.rms_norm_eps;
   const auto residual = residual_.first_rows(T), x = x_.first_rows(T);
-  const auto q = q_.first_rows(T), attention = attention_.first_rows(T);
-  const auto mlp = mlp_.first_rows(T);
-  const auto sum = sum_.first_rows(T), rope = rope_.first_rows(T);
+  const Weights& common = shards_.front().weights;  // the embedding and the norms of layers
 
   ops_.begin_step({step.tokens, step.positions, step.sequences, step.head_rows});
-  ops_.embed(residual, weights_.embed, step.tokens);
-  ops_.rope_table(rope, step.positions, config_.rope_inv_freq, config_.rope_scale);
-  ops_.rms_norm(x, residual, weights_.layers.front().input_norm, eps);
-  for (size_t index = 0; index < weights_.layers.size(); ++index) {
+  ops_.embed(residual, common.embed, step.tokens);
+  ops_.rope_table(rope_.first_rows(T), step.positions, config_.rope_inv_freq, config_.rope_scale);
+  ops_.rms_norm(x, residual, common.layers.front().input_norm, eps);
+  for (size_t layer = 0; layer < common.layers.size(); ++layer) {
     if (cancel_.load(std::memory_order_relaxed))
       throw Error("ENGINE_CLOSED", "the engine was closed during a step");
-    const LayerWeights& layer = weights_.layers[index];
-    const KvLayer kv = cache.layer(static_cast<int>(index));
-    ops_.project_qkv({.q = q,
-                      .cache = kv,
-                      .scratch = kv_.first_rows(T),
-                      .x = x,
-                      .wq = layer.wq,
-                      .wk = layer.wk,
-                      .wv = layer.wv,
-                      .q_norm = layer.q_norm,
-                      .k_norm = layer.k_norm,
-                      .eps = eps,
-                      .rope = rope,
-                      .sequences = step.sequences});
-    ops_.attention(attention, q, kv, step.sequences);
-    ops_.linear(sum, attention, layer.wo, parts_);
-    comm_.all_reduce(sum);
-    ops_.add_norm(residual, x, sum, layer.post_attention_norm, eps);
+    for (size_t i = 0; i < shards_.size(); ++i) attend(shards_[i], layer, caches[i], step);
+    ops_.add_norm(residual, x, all_reduce(T), common.layers[layer].post_attention_norm, eps);
 
-    ops_.gate_up(mlp, x, layer.w_gate, layer.w_up);
-    ops_.linear(sum, mlp, layer.w_down, parts_);
-    comm_.all_reduce(sum);
-    const bool last = index + 1 == weights_.layers.size();
-    ops_.add_norm(residual, x, sum, last ? weights_.norm : weights_.layers[index + 1].input_norm, eps);
+    for (const Shard& shard : shards_) feed_forward(shard, layer, T);
+    const bool last = layer + 1 == common.layers.size();
+    ops_.add_norm(residual, x, all_reduce(T), last ? common.norm : common.layers[layer + 1].input_norm, eps);
   }
+}
+
+void Model::attend(const Shard& shard, size_t layer, const KvCache& cache, const Step& step) {
+  const int64_t T = static_cast<int64_t>(step.tokens.size());
+  const LayerWeights& weights = shard.weights.layers[layer];
+  const KvLayer kv = cache.layer(static_cast<int>(layer));
+  const auto q = shard.q.first_rows(T), attention = shard.attention.first_rows(T);
+  ops_.project_qkv({.q = q,
+                    .cache = kv,
+                    .scratch = shard.kv.first_rows(T),
+                    .x = x_.first_rows(T),
+                    .wq = weights.wq,
+                    .wk = weights.wk,
+                    .wv = weights.wv,
+                    .q_norm = weights.q_norm,
+                    .k_norm = weights.k_norm,
+                    .eps = config_.rms_norm_eps,
+                    .rope = rope_.first_rows(T),
+                    .sequences = step.sequences});
+  ops_.attention(attention, q, kv, step.sequences);
+  ops_.linear(shard.sum.first_rows(T), attention, weights.wo, parts_);
+}
+
+void Model::feed_forward(const Shard& shard, size_t layer, int64_t T) {
+  const LayerWeights& weights = shard.weights.layers[layer];
+  const auto mlp = shard.mlp.first_rows(T);
+  ops_.gate_up(mlp, x_.first_rows(T), weights.w_gate, weights.w_up);
+  ops_.linear(shard.sum.first_rows(T), mlp, weights.w_down, parts_);
+}
+
+// The ranks' sums become one: this device's first (R_max is 2: a tree of one node), then the others'.
+Matrix<float> Model::all_reduce(int64_t T) {
+  const Matrix<float> sum = shards_.front().sum.first_rows(T);
+  for (size_t i = 1; i < shards_.size(); ++i) ops_.add(sum, shards_[i].sum.first_rows(T));
+  comm_.all_reduce(sum);
+  return sum;
 }
 
 Matrix<float> Model::logits(std::span<const int32_t> rows) {
   const int64_t count = static_cast<int64_t>(rows.size());
   const auto head_x = head_x_.first_rows(count);
-  const auto logits_part = logits_part_.first_rows(count);
-  const auto logits = logits_.first_rows(count);
+  const auto part = logits_part_.first_rows(count), logits = logits_.first_rows(count);
   ops_.gather_rows(head_x, x_, rows);
-  ops_.linear(logits_part, head_x, weights_.head, 1);
-  comm_.gather_columns(logits, logits_part);
+  int64_t column = 0;
+  for (const Shard& shard : shards_) {
+    const Matrix<const BFloat16> head = shard.weights.head;
+    ops_.linear({part.data + column, count, head.rows, part.stride}, head_x, head, 1);
+    column += head.rows;
+  }
+  comm_.gather_columns(logits, part);
   return logits;
 }
 

@@ -1,5 +1,5 @@
-// Qwen3's forward pass, written once over ops and comm, for one rank. Allocates its activations when made and
-// nothing in a step. Runs on the rank's thread.
+// Qwen3's forward pass, written once over ops and comm, for the ranks of one device. Allocates its activations
+// when made and nothing in a step. Runs on its worker's thread.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -26,42 +26,53 @@ constexpr int kMaxLogitRows = 64;  // rows of logits at once: 64 x 151,936 float
 
 class Model {
  public:
-  // max_tokens: the largest T. `cancel` is read between layers; when it is set, forward() throws
-  // Error("ENGINE_CLOSED").
-  Model(const ModelConfig& config, Weights weights, Ops& ops, Comm& comm, int max_tokens,
-        const std::atomic<bool>& cancel);
+  // weights: of each rank that this device holds, `ranks` in all on all devices. max_tokens: the largest T.
+  // logits() is worker 0's: only there `whole_logits` is set. `cancel` is read between layers; when it is set,
+  // forward() throws Error("ENGINE_CLOSED").
+  Model(const ModelConfig& config, std::vector<Weights> weights, int ranks, Ops& ops, Comm& comm,
+        int max_tokens, bool whole_logits, const std::atomic<bool>& cancel);
 
-  // Computes the step and writes its K and V. Afterwards hidden() and logits() speak of this step.
-  void forward(const Step& step, const KvCache& cache);
+  // Computes the step and writes its K and V to the caches, one a rank. Afterwards hidden() and logits() speak
+  // of this step.
+  void forward(const Step& step, std::span<const KvCache> caches);
 
   // Logits of step rows `rows` (at most kMaxLogitRows, a part of the step's head_rows), unrounded: [rows, V],
-  // on rank 0 (empty on others). Overwritten by the next call.
+  // on worker 0 (empty on others). Overwritten by the next call.
   Matrix<float> logits(std::span<const int32_t> rows);
 
   // The final norm's output, the input of the head: [max_tokens, D]; the first T rows are this step's.
   Matrix<const BFloat16> hidden() const { return x_; }
 
   const ModelConfig& config() const { return config_; }
-  bool has_head() const { return weights_.head.data != nullptr; }
+  bool has_head() const { return shards_.front().weights.head.data != nullptr; }
 
  private:
+  // What a rank has to itself. Hq, Hkv and F are the rank's.
+  struct Shard {
+    Weights weights;
+    Matrix<BFloat16> q, attention;  // [T, Hq * d]
+    Matrix<BFloat16> kv;            // [T, 2 * Hkv * d]
+    Matrix<BFloat16> mlp;           // [T, F]
+    Matrix<float> sum;              // [T, D], its parts of K only
+  };
+
+  void attend(const Shard& shard, size_t layer, const KvCache& cache, const Step& step);
+  void feed_forward(const Shard& shard, size_t layer, int64_t T);
+  Matrix<float> all_reduce(int64_t T);
+
   ModelConfig config_;
-  Weights weights_;
+  std::vector<Shard> shards_;  // [ranks of this device]; what they have in common is the first one's
   Ops& ops_;
   Comm& comm_;
   const std::atomic<bool>& cancel_;
-  const int parts_;  // parts of K that this rank sums in a row-parallel layer: R_max / R
+  const int parts_;  // parts of K that a rank sums in a row-parallel layer: R_max / R
 
   std::unique_ptr<Buffer> memory_;
-  Matrix<BFloat16> residual_, x_;   // [T, D]
-  Matrix<BFloat16> q_, attention_;  // [T, Hq * d]
-  Matrix<BFloat16> kv_;             // [T, 2 * Hkv * d]
-  Matrix<BFloat16> mlp_;            // [T, F]
-  Matrix<float> sum_;               // [T, D]
-  Matrix<float> rope_;              // [T, d]
-  Matrix<BFloat16> head_x_;         // [kMaxLogitRows, D]
-  Matrix<float> logits_part_;       // [kMaxLogitRows, V of this rank]
-  Matrix<float> logits_;            // [kMaxLogitRows, V], on rank 0 only
+  Matrix<BFloat16> residual_, x_;  // [T, D]
+  Matrix<float> rope_;             // [T, d]
+  Matrix<BFloat16> head_x_;        // [kMaxLogitRows, D]
+  Matrix<float> logits_part_;      // [kMaxLogitRows, V of this device]
+  Matrix<float> logits_;           // [kMaxLogitRows, V], on worker 0 only
 };
 
 }  // namespace lockstep

@@ -1,5 +1,5 @@
-// The verbs of the forward pass: everything a model is made of, on one device. A backend (ops/cpu, later
-// ops/cuda) implements them all; the model above is written once. Called from one thread at a time, the
+// The verbs of the forward pass: everything a model is made of, on one device. A backend (ops/cpu, ops/cuda)
+// implements them all; the model above is written once. Called from one thread at a time, the
 // rank's; a backend may use threads of its own inside a verb, but a verb is complete (CPU) or ordered (GPU
 // stream) when it returns.
 //
@@ -39,6 +39,16 @@ struct StepArrays {
   std::span<const int32_t> head_rows;        // rows of T whose logits are wanted
 };
 
+// The largest step that a model will run.
+struct StepLimits {
+  int32_t tokens = 0;      // T
+  int32_t sequences = 0;   // S
+  int32_t context = 0;     // tokens of a sequence
+  int32_t logit_rows = 0;  // in one call of sample()
+  int32_t vocabulary = 0;  // V
+  int32_t head_dim = 0;    // d
+};
+
 struct QkvProjection {
   Matrix<BFloat16> q;             // out [T, Hq * d], normed and rotated
   KvLayer cache;                  // out: K (normed, rotated) and V of the T tokens, written to their slots
@@ -60,6 +70,13 @@ class Ops {
   virtual const char* compute_path() const noexcept = 0;
 
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
+
+  // Bytes that allocate() could still give. Host memory is committed as it is touched: there it says nothing,
+  // and is 0.
+  virtual size_t free_bytes() = 0;
+
+  // Allocates what steps of at most these sizes need besides their arguments, so that no verb allocates.
+  virtual void reserve(const StepLimits& limits) = 0;
 
   // Weights where the verbs can read them: the same memory on the CPU, else a copy on the device that lives
   // as long as this object, made once for each `host`. On return it is complete. w [N, K]; a vector is a
@@ -108,6 +125,9 @@ class Ops {
   // in its own fixed order, combined in a binary tree (parts is 1 or 2; a rank that holds one of two parts
   // passes 1).
   virtual void linear(Matrix<float> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w, int parts) = 0;
+
+  // y += x. y, x [T, D] float32. The top of the tree of a row-parallel layer whose parts are on one device.
+  virtual void add(Matrix<float> y, Matrix<const float> x) = 0;
 
   // results[i] from logits row i, as rows[i] asks. logits [rows, V] are overwritten.
   virtual void sample(std::span<SampleResult> results, Matrix<float> logits,

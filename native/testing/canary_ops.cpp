@@ -5,8 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "backend/registry.h"
 #include "base/error.h"
-#include "ops/cpu/cpu_ops.h"
 #include "testing/delegate_ops.h"
 #include "testing/fault_ops.h"
 
@@ -30,11 +30,11 @@ class KSplitOps final : public Delegate {
 }  // namespace
 
 std::unique_ptr<Ops> make_canary_ops(const std::string& path, int threads) {
-  if (!path.starts_with(kPrefix)) return make_cpu_ops(path, threads);
+  if (!path.starts_with(kPrefix)) return make_ops(path, threads);
   const size_t slash = path.find('/');
   const std::string name =
       path.substr(kPrefix.size(), slash == std::string::npos ? slash : slash - kPrefix.size());
-  auto inner = make_cpu_ops(slash == std::string::npos ? "" : path.substr(slash + 1), threads);
+  auto inner = make_ops(slash == std::string::npos ? "" : path.substr(slash + 1), threads);
   if (auto faulty = make_fault_ops(name, path, inner)) return faulty;
   if (name != "k-split")
     throw Error("NOT_SUPPORTED",

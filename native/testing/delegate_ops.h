@@ -15,6 +15,8 @@ class Delegate : public Ops {
 
   const char* compute_path() const noexcept override { return path_.c_str(); }
   std::unique_ptr<Buffer> allocate(size_t bytes) override { return inner_->allocate(bytes); }
+  size_t free_bytes() override { return inner_->free_bytes(); }
+  void reserve(const StepLimits& limits) override { inner_->reserve(limits); }
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return inner_->place(host); }
   void upload(void* device, const void* host, size_t bytes) override { inner_->upload(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override {
@@ -51,6 +53,7 @@ class Delegate : public Ops {
   void linear(Matrix<float> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w, int parts) override {
     inner_->linear(y, x, w, parts);
   }
+  void add(Matrix<float> y, Matrix<const float> x) override { inner_->add(y, x); }
   void sample(std::span<SampleResult> results, Matrix<float> logits,
               std::span<const SampleRow> rows) override {
     inner_->sample(results, logits, rows);

@@ -15,16 +15,16 @@ namespace {
 // new TestModel(spec: NativeEngineSpec)
 class TestModel : public Napi::ObjectWrap<TestModel> {
  public:
-  // `make_ops` reaches the constructor as the class's data pointer.
-  static Napi::Function define(Napi::Env env, OpsFactory make_ops) {
+  // `backend` reaches the constructor as the class's data pointer.
+  static Napi::Function define(Napi::Env env, const Backend& backend) {
     return DefineClass(env, "TestModel", {InstanceMethod<&TestModel::forward>("forward")},
-                       reinterpret_cast<void*>(make_ops));
+                       const_cast<Backend*>(&backend));
   }
 
   explicit TestModel(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TestModel>(info) {
     try {
       EngineSpec spec = binding::to_engine_spec(info[0].As<Napi::Object>());
-      spec.make_ops = reinterpret_cast<OpsFactory>(info.Data());
+      spec.backend = *static_cast<const Backend*>(info.Data());
       num_blocks_ = spec.num_blocks;
       max_tokens_ = spec.max_batch_tokens;
       ranks_ = std::make_unique<RankGroup>(spec, cancel_);
@@ -86,8 +86,8 @@ class TestModel : public Napi::ObjectWrap<TestModel> {
 
 }  // namespace
 
-void register_model(Napi::Env env, Napi::Object exports, OpsFactory make_ops) {
-  exports.Set("TestModel", TestModel::define(env, make_ops));
+void register_model(Napi::Env env, Napi::Object exports, const Backend& backend) {
+  exports.Set("TestModel", TestModel::define(env, backend));
 }
 
 }  // namespace lockstep::testing

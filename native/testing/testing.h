@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "ops/cpu/cpu_ops.h"
+#include "engine/engine.h"
 
 namespace lockstep::testing {
 
 // The backend that the entries of ops_entries.cpp drive.
 struct OpsBackend {
-  OpsFactory make;
+  std::unique_ptr<Ops> (*make)(const std::string& path, int threads);
   std::vector<std::string> paths;
   bool on_device;  // arguments are copied to allocate()d memory, results back
 };
@@ -20,7 +20,7 @@ struct OpsBackend {
 void register_ops(Napi::Env env, Napi::Object exports,
                   const OpsBackend& backend);  // ops_entries.cpp: every verb of ops.h, per compute path
 void register_model(Napi::Env env, Napi::Object exports,
-                    OpsFactory make_ops);  // model_entries.cpp: a whole forward pass to logits
+                    const Backend& backend);  // model_entries.cpp: a whole forward pass to logits
 void register_scheduler(Napi::Env env, Napi::Object exports);  // scheduler_entries.cpp: its model check
 
 }  // namespace lockstep::testing

@@ -9,7 +9,7 @@ import { describe, expect, it } from "vitest";
 
 const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const build = process.env.LOCKSTEP_CUDA_ON_CPU_BUILD ?? at(".cache/cuda-on-cpu");
-const addon = `${build}/Release/lockstep-cuda-on-cpu.node`;
+const library = `${build}/Release/lockstep-cuda-on-cpu.so`;
 
 /** "eager": cp.async lands at once instead of at its wait. */
 const kSchedules = ["forward", "reverse", "random:11", "random:12,eager"];
@@ -21,24 +21,27 @@ const kLongSuites = [
   "tests/model/goldens.test.ts",
 ];
 
-describe.skipIf(!existsSync(addon))("cuda-on-cpu (skipped where scripts/cuda-on-cpu.mjs has not run)", () => {
-  it("finds what it claims to find", () => {
-    const { stdout, status } = spawnSync(`${build}/cuda-on-cpu-test`, { encoding: "utf8" });
-    expect(stdout).toMatch(/^ok +finds a missing block barrier$/m);
-    expect(stdout).not.toMatch(/^FAILED/m);
-    expect(status).toBe(0);
-  });
+describe.skipIf(!existsSync(library))(
+  "cuda-on-cpu (skipped where scripts/cuda-on-cpu.mjs has not run)",
+  () => {
+    it("finds what it claims to find", () => {
+      const { stdout, status } = spawnSync(`${build}/cuda-on-cpu-test`, { encoding: "utf8" });
+      expect(stdout).toMatch(/^ok +finds a missing block barrier$/m);
+      expect(stdout).not.toMatch(/^FAILED/m);
+      expect(status).toBe(0);
+    });
 
-  it.each(kSchedules)("conformance, threads %s", { timeout: 300_000 }, (schedule) => {
-    expect(passed(kSuites, schedule)).toBeGreaterThan(150);
-  });
+    it.each(kSchedules)("conformance, threads %s", { timeout: 300_000 }, (schedule) => {
+      expect(passed(kSuites, schedule)).toBeGreaterThan(150);
+    });
 
-  it.each(kLongSuites)("%s", { timeout: 600_000 }, (suite) => {
-    expect(passed([suite], "random:13")).toBeGreaterThan(20);
-  });
-});
+    it.each(kLongSuites)("%s", { timeout: 600_000 }, (suite) => {
+      expect(passed([suite], "random:13")).toBeGreaterThan(20);
+    });
+  },
+);
 
-/** Runs suites of this repository over the addon; the number of tests that passed. Throws their output where one failed. */
+/** Runs suites of this repository over the library; the number of tests that passed. Throws their output where one failed. */
 function passed(suites: string[], schedule: string): number {
   const { stdout, stderr, status } = spawnSync(
     process.execPath,
@@ -49,8 +52,8 @@ function passed(suites: string[], schedule: string): number {
       maxBuffer: 2 ** 28,
       env: {
         ...process.env,
-        LOCKSTEP_ADDON: addon,
-        LOCKSTEP_TESTING_ADDON: addon,
+        LOCKSTEP_CUDA_LIBRARY: library,
+        LOCKSTEP_TEST_DEVICE: "cuda:0",
         LOCKSTEP_CUDA_ON_CPU: schedule,
       },
     },

@@ -122,7 +122,9 @@ Machine machine;
 struct Allocation {
   size_t bytes;
 };
+std::mutex allocations_mutex;
 std::map<std::byte*, Allocation> allocations;
+size_t allocated_bytes = 0;
 constexpr size_t kCanaryBytes = 256;
 constexpr std::byte kCanary{0xa5};
 
@@ -346,12 +348,20 @@ void wait_copies(int newest_groups_left) {
   }
 }
 
+size_t free_bytes() {
+  const std::lock_guard lock(allocations_mutex);
+  return kDeviceBytes - std::min(kDeviceBytes, allocated_bytes);
+}
+
 void* allocate(size_t bytes) {
+  const std::lock_guard lock(allocations_mutex);
+  if (bytes > kDeviceBytes - std::min(kDeviceBytes, allocated_bytes)) return nullptr;
   auto* const memory = static_cast<std::byte*>(std::aligned_alloc(256, (bytes + 2 * kCanaryBytes + 255) / 256 * 256));
   if (memory == nullptr) return nullptr;
   std::memset(memory, static_cast<int>(kCanary), kCanaryBytes);
   std::memset(memory + kCanaryBytes + bytes, static_cast<int>(kCanary), kCanaryBytes);
   allocations[memory + kCanaryBytes] = {bytes};
+  allocated_bytes += bytes;
 #if defined(__SANITIZE_ADDRESS__)  // reads, too, are found; check_canaries has nothing left to do
   __asan_poison_memory_region(memory, kCanaryBytes);
   __asan_poison_memory_region(memory + kCanaryBytes + bytes, kCanaryBytes);
@@ -361,6 +371,8 @@ void* allocate(size_t bytes) {
 
 void release(void* memory) {
   if (memory == nullptr) return;
+  const std::lock_guard lock(allocations_mutex);
+  allocated_bytes -= allocations.at(static_cast<std::byte*>(memory)).bytes;
 #if defined(__SANITIZE_ADDRESS__)
   const size_t bytes = allocations.at(static_cast<std::byte*>(memory)).bytes;
   __asan_unpoison_memory_region(static_cast<std::byte*>(memory) - kCanaryBytes, bytes + 2 * kCanaryBytes);
@@ -370,6 +382,7 @@ void release(void* memory) {
 }
 
 void check_canaries() {
+  const std::lock_guard lock(allocations_mutex);
 #if !defined(__SANITIZE_ADDRESS__)
   const auto is_canary = [](std::byte b) { return b == kCanary; };
   for (const auto& [start, allocation] : allocations) {

@@ -57,7 +57,9 @@ void wait_copies(int newest_groups_left);  // all but so many of the newest grou
 
 // ---- device memory: canaries around each allocation, looked at after every launch ----
 
-void* allocate(size_t bytes);
+constexpr size_t kDeviceBytes = size_t{256} << 20;  // of each device that is played
+void* allocate(size_t bytes);                     // null where it is full
+size_t free_bytes();
 void release(void* memory);
 void check_canaries();
 

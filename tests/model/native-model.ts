@@ -41,6 +41,7 @@ export async function openNativeModel(
     threads,
     numBlocks: kMaxTokens / 16,
     maxContext: kMaxTokens,
+    devices: [],
     maxBatchTokens: kMaxTokens,
     maxSequences: 1,
     maxQueue: 1,

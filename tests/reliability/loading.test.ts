@@ -101,8 +101,11 @@ describe("what the native side refuses by itself", () => {
       ranks: 1,
       prefixCache: true,
       computePath: "",
+      devices: new Int32Array(0),
+      memoryFraction: 0.7,
       threads: 1,
       numBlocks: 4,
+      maxContext: 64,
       maxBatchTokens: 16,
       maxSequences: 2,
     };

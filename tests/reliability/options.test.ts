@@ -6,6 +6,7 @@ import { rmSync } from "node:fs";
 import fc from "fast-check";
 import { Engine, type Generation, LockstepError, samplingDistribution } from "lockstep";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { placeRanks } from "../../src/devices.js";
 import { checkLoadOptions, engineLimits } from "../../src/options.js";
 import { kLoadKeys, kSamplingKeys, kScoreKeys, optionsOf, values } from "./odd-options.js";
 import { kTinyVocab, runChild, whatCounts, writeTinyModel } from "./support.js";
@@ -145,7 +146,11 @@ describe("any options", { timeout: 120_000 }, () => {
     };
     const property = fc.property(optionsOf(kLoadKeys), (options) => {
       try {
-        const limits = engineLimits(checkLoadOptions(options), { config } as never, 16);
+        const { device, tensorParallel, ...rest } = checkLoadOptions(options);
+        const noCuda = { usable: false, reason: "none here", devices: [] };
+        const placement = placeRanks(device, tensorParallel, () => noCuda);
+        const { devices, ...limits } = engineLimits(rest, { config } as never, 16, placement);
+        expect(devices).toEqual([]);
         for (const [name, value] of Object.entries(limits))
           expect(Number.isInteger(value) && value >= 1, `${name} ${value}`).toBe(true);
         expect(limits.maxContext).toBeLessThanOrEqual(Math.min(512, limits.numBlocks * 16));

@@ -2,10 +2,9 @@
 import { Engine } from "lockstep";
 import { expect, it } from "vitest";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
-import { ropeFrequencies } from "../../src/checkpoint/rope.js";
 import { maxRanks } from "../../src/options.js";
 import { goldenDirectory, kCausalModels, readGolden } from "../model/goldens.js";
-import { testingAddon } from "../model/native-model.js";
+import { openNativeModel, testingAddon } from "../model/native-model.js";
 import { describeIfShared } from "../support/shared.js";
 
 async function logitsOf(
@@ -15,21 +14,7 @@ async function logitsOf(
   tokens: number[],
   chunk: number,
 ): Promise<Uint32Array> {
-  const { config, files, tensors } = await openCheckpoint(directory);
-  const { rope, tieWordEmbeddings: tiedHead, ...sizes } = config;
-  const model = new (testingAddon().TestModel)({
-    config: { ...sizes, tiedHead, ropeInvFreq: ropeFrequencies(config), ropeScale: rope.attentionFactor },
-    files,
-    tensors,
-    copyWeights: false,
-    prefixCache: false,
-    computePath,
-    ranks,
-    threads: 2,
-    numBlocks: 64,
-    maxBatchTokens: 1024,
-    maxSequences: 1,
-  });
+  const model = await openNativeModel(directory, computePath, 2, ranks);
   const { logits } = model.forward(Int32Array.from(tokens), chunk);
   return new Uint32Array(logits.buffer, logits.byteOffset, logits.length);
 }

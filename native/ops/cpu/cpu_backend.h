@@ -27,6 +27,8 @@ class CpuOps final : public Ops {
 
   const char* compute_path() const noexcept override { return kernels_.name; }
   std::unique_ptr<Buffer> allocate(size_t bytes) override;
+  size_t free_bytes() override { return 0; }
+  void reserve(const StepLimits&) override {}  // vectors grow with the first steps
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return host; }
   void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
@@ -45,6 +47,7 @@ class CpuOps final : public Ops {
   void gate_up(Matrix<BFloat16> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w_gate,
                Matrix<const BFloat16> w_up) override;
   void linear(Matrix<float> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w, int parts) override;
+  void add(Matrix<float> y, Matrix<const float> x) override;
   void sample(std::span<SampleResult> results, Matrix<float> logits,
               std::span<const SampleRow> rows) override;
 

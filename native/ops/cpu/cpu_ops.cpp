@@ -1,4 +1,4 @@
-// Construction of the CPU backend, its memory, and the verbs that only move rows.
+// Construction of the CPU backend, its memory, and the verbs that only move or add rows.
 #include "ops/cpu/cpu_ops.h"
 
 #include <sys/mman.h>
@@ -55,6 +55,13 @@ void CpuOps::copy_rows(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat
   const size_t bytes = static_cast<size_t>(x.cols) * sizeof(BFloat16);
   pool_.for_each(y.rows, {.bytes = 2.0 * bytes * y.rows},
                  [&](int64_t i, int) { std::memcpy(y.row(i), x.row(rows[static_cast<size_t>(i)]), bytes); });
+}
+
+void CpuOps::add(Matrix<float> y, Matrix<const float> x) {
+  check_shapes(y.rows == x.rows && y.cols == x.cols, "add", "y, x [T, D]");
+  pool_.for_each(y.rows, {.bytes = 12.0 * static_cast<double>(y.rows * y.cols)}, [&](int64_t row, int) {
+    for (int64_t i = 0; i < y.cols; ++i) y.row(row)[i] = y.row(row)[i] + x.row(row)[i];
+  });
 }
 
 void CpuOps::embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) {

@@ -15,8 +15,6 @@ std::vector<std::string> available_cpu_paths();
 // them. threads >= 1 counts the calling thread.
 std::unique_ptr<Ops> make_cpu_ops(const std::string& path, int threads);
 
-using OpsFactory = decltype(&make_cpu_ops);
-
 // The distribution that Ops::sample draws from for this row (one-hot at temperature 0), by the same code on
 // one thread. probabilities, logits [V]; logits are overwritten. NaN or infinite logits, or every token
 // banned: all NaN.

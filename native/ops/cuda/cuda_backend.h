@@ -18,8 +18,8 @@
 
 namespace lockstep::cuda {
 
-// Device or pinned host memory that grows and never shrinks: nothing is allocated once the largest step has
-// been seen.
+// Device or pinned host memory that grows and never shrinks. CudaOps::reserve() asks for the largest step's, so
+// that no step allocates but one with longer lists (of biases, say) than were foreseen.
 class Growing {
  public:
   explicit Growing(bool pinned_host) : pinned_host_(pinned_host) {}
@@ -43,6 +43,8 @@ class CudaOps final : public Ops {
 
   const char* compute_path() const noexcept override { return path_.c_str(); }
   std::unique_ptr<Buffer> allocate(size_t bytes) override;
+  size_t free_bytes() override;
+  void reserve(const StepLimits& limits) override;
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override;
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
@@ -61,6 +63,7 @@ class CudaOps final : public Ops {
   void gate_up(Matrix<BFloat16> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w_gate,
                Matrix<const BFloat16> w_up) override;
   void linear(Matrix<float> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w, int parts) override;
+  void add(Matrix<float> y, Matrix<const float> x) override;
   void sample(std::span<SampleResult> results, Matrix<float> logits,
               std::span<const SampleRow> rows) override;
 
@@ -79,6 +82,9 @@ class CudaOps final : public Ops {
   };
 
   void build_tiles(int32_t group);
+  // Partial results of attention (a tile, head and split each) that there is room for: 17 KB each at d = 128,
+  // so 140 MB on 132 multiprocessors.
+  int64_t most_partials() const { return int64_t{64} * multiprocessors_; }
   void copy_rows_of(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat16> x,
                     std::span<const int32_t> rows, std::span<const int32_t> step_array,
                     const int32_t* device_array);

@@ -48,11 +48,10 @@ std::byte* Growing::at_least(size_t bytes) {
     cudaFree(data_);
   data_ = nullptr;
   bytes_ = 0;
-  const size_t grown = bytes + bytes / 2;
   void* memory = nullptr;
-  check(pinned_host_ ? cudaMallocHost(&memory, grown) : cudaMalloc(&memory, grown), "memory for a step");
+  check(pinned_host_ ? cudaMallocHost(&memory, bytes) : cudaMalloc(&memory, bytes), "memory for a step");
   data_ = static_cast<std::byte*>(memory);
-  bytes_ = grown;
+  bytes_ = bytes;
   return data_;
 }
 
@@ -71,6 +70,27 @@ void CudaOps::synchronize() { check(cudaStreamSynchronize(stream_), "waiting for
 
 std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
   return std::make_unique<DeviceBuffer>(bytes, stream_);
+}
+
+size_t CudaOps::free_bytes() {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for free memory");
+  return free;
+}
+
+void CudaOps::reserve(const StepLimits& limits) {
+  const size_t tokens = static_cast<size_t>(limits.tokens), sequences = static_cast<size_t>(limits.sequences);
+  const size_t blocks_each = static_cast<size_t>((limits.context + kBlockTokens - 1) / kBlockTokens);
+  // As begin_step() packs them: slots; tokens, positions and head rows; block numbers.
+  const size_t step_bytes =
+      tokens * (sizeof(int64_t) + 3 * sizeof(int32_t)) + sequences * blocks_each * sizeof(int32_t);
+  step_host_.at_least(step_bytes);
+  step_device_.at_least(step_bytes);
+  tiles_host_.at_least(tokens * sizeof(AttentionTile));
+  tiles_device_.at_least(tokens * sizeof(AttentionTile));
+  workspace_.at_least(static_cast<size_t>(attention_workspace(most_partials(), limits.head_dim)) *
+                      sizeof(float));
+  sampler_.reserve(limits);
 }
 
 // Rows get a stride of whole 16 bytes, their tails are zero.

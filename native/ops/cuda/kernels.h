@@ -38,6 +38,9 @@ void linear_gate_up(const LinearCall& call,
 // y[i] = x[rows[i]]. y [count, cols], rows [count] on the device.
 void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, cudaStream_t stream);
 
+// y += x.
+void add_rows(Matrix<float> y, Matrix<const float> x, cudaStream_t stream);
+
 // sum null: y = rms_norm(x); else x = bf16(x + bf16(sum)) first.
 void rms_norm(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum, const uint16_t* weight,
               float eps, cudaStream_t stream);

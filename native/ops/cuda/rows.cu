@@ -1,6 +1,6 @@
-// Copies of rows: the embedding and the gathering of head rows.
+// Copies of rows (the embedding and the gathering of head rows), and sums of rows.
 //
-// Per call: 4 D bytes a row. Floor: memory bandwidth; at T = 1 the launch.
+// Per call: 4 D bytes a row copied, 12 D a row added. Floor: memory bandwidth; at T = 1 the launch.
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/launch.h"
 #include "ops/cuda/scalar.cuh"
@@ -16,7 +16,25 @@ __global__ void copy_rows_kernel(Matrix<uint16_t> y, Matrix<const uint16_t> x,
   for (int64_t i = threadIdx.x; i < x.cols; i += blockDim.x) to[i] = from[i];
 }
 
+// Grid: a block a row.
+__global__ void add_rows_kernel(Matrix<float> y, Matrix<const float> x) {
+  float* const to = y.data + int64_t{blockIdx.x} * y.stride;
+  const float* const from = x.data + int64_t{blockIdx.x} * x.stride;
+  for (int64_t i = threadIdx.x; i < y.cols; i += blockDim.x) to[i] = to[i] + from[i];
+}
+
 }  // namespace
+
+void add_rows(Matrix<float> y, Matrix<const float> x, cudaStream_t stream) {
+  launch({.name = "add_rows",
+          .grid = dim3(static_cast<unsigned>(y.rows)),
+          .block = dim3(256),
+          .shared_bytes = 0,
+          .stream = stream,
+          .bytes = 12.0 * static_cast<double>(y.rows * y.cols),
+          .flops = static_cast<double>(y.rows * y.cols)},
+         add_rows_kernel, y, x);
+}
 
 void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, cudaStream_t stream) {
   launch({.name = "copy_rows",

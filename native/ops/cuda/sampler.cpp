@@ -29,7 +29,55 @@ bool needs_order(const SampleRow& row, int32_t vocabulary) {
   return row.temperature > 0 && ((row.top_k > 0 && row.top_k < vocabulary) || row.top_p < 1 || row.min_p > 0);
 }
 
+SamplingCall call_of_size(int32_t rows, int32_t vocabulary) {
+  SamplingCall call = {};
+  call.rows = rows, call.vocabulary = vocabulary;
+  call.chunks = (vocabulary + kLogitChunk - 1) / kLogitChunk;
+  call.key_stride = static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(vocabulary)));
+  return call;
+}
+
+// Lays the call's workspace out in `memory`; returns the bytes it takes.
+size_t carve_work(SamplingCall& call, std::byte* memory, size_t originals) {
+  const size_t rows = static_cast<size_t>(call.rows), chunks = static_cast<size_t>(call.chunks);
+  Carver carver{memory};
+  call.state = carver.take<RowState>(rows);
+  call.stats = carver.take<ChunkStats>(rows * chunks);
+  call.racers = carver.take<Racer>(rows * chunks);
+  call.originals = carver.take<Original>(originals);
+  return carver.used;
+}
+
+// The same for its results, on the device or where the host reads them.
+size_t carve_output(SamplingCall& call, std::byte* memory, size_t lists) {
+  Carver carver{memory};
+  call.results = carver.take<DeviceResult>(static_cast<size_t>(call.rows));
+  call.list_logprobs = carver.take<double>(lists);
+  call.list_tokens = carver.take<int32_t>(lists);
+  return carver.used;
+}
+
+size_t key_bytes(const SamplingCall& call, int32_t ordered) {
+  return static_cast<size_t>(ordered) * static_cast<size_t>(call.key_stride) * sizeof(uint64_t);
+}
+
 }  // namespace
+
+// With penalties over a whole context and the most likely tokens of the longest list that the API allows.
+void Sampler::reserve(const StepLimits& limits) {
+  constexpr size_t kLongestList = 1024;
+  SamplingCall call = call_of_size(limits.logit_rows, limits.vocabulary);
+  const size_t rows = static_cast<size_t>(limits.logit_rows);
+  const size_t history = rows * static_cast<size_t>(std::min(limits.context, limits.vocabulary));
+  const size_t input_bytes = rows * sizeof(DeviceRow) + history * sizeof(TokenCount);
+  const size_t output_bytes = carve_output(call, nullptr, rows * kLongestList);
+  input_host_->at_least(input_bytes);
+  input_device_->at_least(input_bytes);
+  work_->at_least(carve_work(call, nullptr, history));
+  keys_->at_least(key_bytes(call, limits.logit_rows));
+  output_host_->at_least(output_bytes);
+  output_device_->at_least(output_bytes);
+}
 
 Sampler::Sampler()
     : input_host_(std::make_unique<Growing>(true)),
@@ -77,12 +125,9 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
     rows_.push_back(d);
   }
 
-  SamplingCall call = {};
+  SamplingCall call = call_of_size(count, vocabulary);
   call.logits = logits.data, call.stride = logits.stride;
-  call.vocabulary = vocabulary, call.rows = count;
-  call.chunks = (vocabulary + kLogitChunk - 1) / kLogitChunk;
-  call.key_stride = static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(vocabulary)));
-  const size_t R = rows.size(), C = static_cast<size_t>(call.chunks);
+  const size_t R = rows.size();
 
   const size_t row_bytes = R * sizeof(DeviceRow), input_bytes = row_bytes + words_.size() * sizeof(int32_t);
   std::byte *const host = input_host_->at_least(input_bytes), *const input =
@@ -94,36 +139,20 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
   call.options = reinterpret_cast<const DeviceRow*>(input);
   call.words = reinterpret_cast<const int32_t*>(input + row_bytes);
 
-  const auto carve_work = [&](std::byte* memory) {
-    Carver carver{memory};
-    call.state = carver.take<RowState>(R);
-    call.stats = carver.take<ChunkStats>(R * C);
-    call.racers = carver.take<Racer>(R * C);
-    call.originals = carver.take<Original>(static_cast<size_t>(originals));
-    return carver.used;
-  };
-  carve_work(work_->at_least(carve_work(nullptr)));
-  const auto carve_output = [&](std::byte* memory) {
-    Carver carver{memory};
-    call.results = carver.take<DeviceResult>(R);
-    call.list_logprobs = carver.take<double>(static_cast<size_t>(lists));
-    call.list_tokens = carver.take<int32_t>(static_cast<size_t>(lists));
-    return carver.used;
-  };
-  const size_t output_bytes = carve_output(nullptr);
+  const size_t originals_count = static_cast<size_t>(originals), list_count = static_cast<size_t>(lists);
+  carve_work(call, work_->at_least(carve_work(call, nullptr, originals_count)), originals_count);
+  const size_t output_bytes = carve_output(call, nullptr, list_count);
   std::byte* const output_host = output_host_->at_least(output_bytes);
   std::byte* const output = output_device_->at_least(output_bytes);
-  carve_output(output);
-  if (ordered > 0)
-    call.keys = reinterpret_cast<uint64_t*>(keys_->at_least(
-        static_cast<size_t>(ordered) * static_cast<size_t>(call.key_stride) * sizeof(uint64_t)));
+  carve_output(call, output, list_count);
+  if (ordered > 0) call.keys = reinterpret_cast<uint64_t*>(keys_->at_least(key_bytes(call, ordered)));
 
   cuda::sample(call, lists > 0, ordered > 0, stream);
   check(cudaMemcpyAsync(output_host, output, output_bytes, cudaMemcpyDeviceToHost, stream),
         "reading samples");
   check(cudaStreamSynchronize(stream), "waiting for samples");
 
-  carve_output(output_host);
+  carve_output(call, output_host, list_count);
   for (size_t i = 0; i < R; ++i) {
     const DeviceResult& from = call.results[i];
     const DeviceRow& row = rows_[i];

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "ops/ops.h"
 #include "ops/sampling.h"
 #include "ops/tensor.h"
 
@@ -83,6 +84,7 @@ class Sampler {
  public:
   Sampler();
   ~Sampler();
+  void reserve(const StepLimits& limits);
   void sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows,
               cudaStream_t stream);
 

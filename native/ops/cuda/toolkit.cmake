@@ -1,5 +1,5 @@
 # lockstep-cuda.so: the CUDA backend, built where a toolkit (12.4 or later) is found, and opened at run time by
-# native/ops/registry.cpp. nvcc is called as a plain command: CMake's own CUDA language would make a toolkit a
+# native/backend/registry.cpp. nvcc is called as a plain command: CMake's own CUDA language would make a toolkit a
 # condition for configuring. LOCKSTEP_CUDA=OFF leaves it out; LOCKSTEP_NVCC names a compiler.
 option(LOCKSTEP_CUDA "Build the CUDA backend where nvcc is found" ON)
 set(LOCKSTEP_CUDA_TARGETS "80;90;100;120" CACHE STRING "Compute capabilities; PTX for the last one is added")
@@ -27,9 +27,9 @@ foreach(target ${LOCKSTEP_CUDA_TARGETS})
 endforeach()
 list(APPEND NVCC_FLAGS -gencode=arch=compute_${last},code=compute_${last})
 
-file(GLOB PLUGIN_SOURCES CONFIGURE_DEPENDS native/ops/cuda/*.cu native/ops/cuda/*.cpp native/ops/cuda/plugin/*.cpp)
+file(GLOB PLUGIN_SOURCES CONFIGURE_DEPENDS native/ops/cuda/*.cu native/ops/cuda/*.cpp native/backend/plugin/*.cpp native/comm/cuda/*.cu native/comm/cuda/*.cpp)
 list(APPEND PLUGIN_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/native/ops/sampling.cpp)
-file(GLOB PLUGIN_HEADERS CONFIGURE_DEPENDS native/ops/cuda/*.h native/ops/cuda/*.cuh native/ops/*.h native/base/*.h)
+file(GLOB PLUGIN_HEADERS CONFIGURE_DEPENDS native/ops/cuda/*.h native/ops/cuda/*.cuh native/ops/*.h native/comm/*.h native/comm/cuda/*.h native/backend/*.h native/base/*.h)
 foreach(source ${PLUGIN_SOURCES})
   get_filename_component(name ${source} NAME)
   set(object ${CMAKE_CURRENT_BINARY_DIR}/cuda/${name}.o)

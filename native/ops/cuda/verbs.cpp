@@ -159,7 +159,7 @@ void CudaOps::attention(Matrix<BFloat16> y, Matrix<const BFloat16> q, const KvLa
   // Too few tiles to fill the device: splits get blocks of their own. No bit depends on it.
   const int64_t chunks = (group + kAttentionRows - 1) / kAttentionRows;
   const int64_t blocks = step_.tile_count * chunks * cache.kv_heads;
-  if (call.max_splits > 1 && blocks < 2 * multiprocessors_)
+  if (call.max_splits > 1 && blocks < 2 * multiprocessors_ && blocks * call.max_splits <= most_partials())
     call.workspace = reinterpret_cast<float*>(workspace_.at_least(
         static_cast<size_t>(attention_workspace(blocks * call.max_splits, cache.head_dim)) * sizeof(float)));
   cuda::attention(call, stream_);
@@ -183,6 +183,11 @@ void CudaOps::linear(Matrix<float> y, Matrix<const BFloat16> x, Matrix<const BFl
   LinearCall call = call_of(x, parts, {w});
   call.rows[0] = rows_of(w, y.data, y.stride);
   cuda::linear(call, stream_);
+}
+
+void CudaOps::add(Matrix<float> y, Matrix<const float> x) {
+  check_shapes(y.rows == x.rows && y.cols == x.cols, "add", "y, x [T, D]");
+  add_rows(y, x, stream_);
 }
 
 void CudaOps::sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows) {

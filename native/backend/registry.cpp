@@ -1,10 +1,12 @@
-#include "ops/registry.h"
+#include "backend/registry.h"
 
 #include <dlfcn.h>
 
 #include <charconv>
+#include <cstdlib>
 
 #include "base/error.h"
+#include "comm/host_comm.h"
 #include "ops/cpu/cpu_ops.h"
 
 namespace lockstep {
@@ -18,8 +20,10 @@ struct Opened {
   std::string reason;  // where there is none
 };
 
-// The library lies where this code's own file lies.
+// The library lies where this code's own file lies, unless LOCKSTEP_CUDA_LIBRARY names another (the tests' own).
 std::string library_path() {
+  if (const char* const named = std::getenv("LOCKSTEP_CUDA_LIBRARY"); named != nullptr && *named != 0)
+    return named;
   Dl_info info = {};
   if (dladdr(reinterpret_cast<const void*>(&cuda_status), &info) == 0 || info.dli_fname == nullptr)
     return kLibrary;
@@ -69,8 +73,13 @@ std::unique_ptr<Ops> make_ops(const std::string& path, int threads) {
                                      std::to_string(status.devices.size()) +
                                      " (CUDA_VISIBLE_DEVICES chooses them)");
   const CudaDevice& chosen = status.devices[static_cast<size_t>(device)];
-  return opened().backend->make(device,
-                                "cuda-sm" + std::to_string(chosen.major) + std::to_string(chosen.minor));
+  return opened().backend->make_ops(device,
+                                    "cuda-sm" + std::to_string(chosen.major) + std::to_string(chosen.minor));
+}
+
+std::unique_ptr<CommGroup> make_group(std::span<const int> devices, const CommLimits& limits) {
+  if (devices.empty()) return std::make_unique<HostGroup>();
+  return opened().backend->make_group(devices, limits);
 }
 
 }  // namespace lockstep

@@ -2,9 +2,11 @@
 // the addon, opened at run time, so that one package runs on hosts with and without a GPU. Any thread.
 #pragma once
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "comm/comm.h"
 #include "ops/ops.h"
 
 namespace lockstep {
@@ -30,6 +32,9 @@ CudaStatus cuda_status();
 // the reason.
 std::unique_ptr<Ops> make_ops(const std::string& path, int threads);
 
+// The collectives of workers on these CUDA devices, one each; over host memory where there are none.
+std::unique_ptr<CommGroup> make_group(std::span<const int> devices, const CommLimits& limits);
+
 // ---- what the library exports, by the name lockstep_cuda_backend ----
 
 // Library and addon are built together and hold C++ types in common: this changes whenever one of those does.
@@ -38,7 +43,8 @@ constexpr int kCudaBackendVersion = 1;
 struct CudaBackend {
   int version;  // kCudaBackendVersion; read before anything else
   CudaStatus (*status)();
-  std::unique_ptr<Ops> (*make)(int device, const std::string& path);
+  std::unique_ptr<Ops> (*make_ops)(int device, const std::string& path);
+  std::unique_ptr<CommGroup> (*make_group)(std::span<const int> devices, const CommLimits& limits);
 };
 
 }  // namespace lockstep

@@ -1,8 +1,8 @@
 // The one symbol that the CUDA shared library exports, and what it says about devices. Any thread.
 #include <cuda_runtime.h>
 
+#include "backend/registry.h"
 #include "ops/cuda/cuda_ops.h"
-#include "ops/registry.h"
 
 namespace lockstep::cuda {
 namespace {
@@ -54,7 +54,11 @@ CudaStatus status() {
   return result;
 }
 
-constexpr CudaBackend kBackend = {kCudaBackendVersion, status, make_cuda_ops};
+std::unique_ptr<CommGroup> make_group(std::span<const int>, const CommLimits&) {
+  throw Error("NOT_SUPPORTED", "Tensor parallelism over several GPUs is still to come");
+}
+
+constexpr CudaBackend kBackend = {kCudaBackendVersion, status, make_cuda_ops, make_group};
 
 }  // namespace
 }  // namespace lockstep::cuda

@@ -63,7 +63,10 @@ const kTypeScript = {
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },
   "chat/": { may: ["errors.ts"], packages: ["@huggingface/jinja"] },
-  "tokenizer/": { may: ["errors.ts", "check.ts", "chat/"], packages: ["@huggingface/tokenizers"] },
+  "tokenizer/": {
+    may: ["errors.ts", "check.ts", "turns.ts", "chat/"],
+    packages: ["@huggingface/tokenizers"],
+  },
   "options.ts": {
     may: ["errors.ts", "check.ts", "devices.ts", "host.ts", "native.ts", "checkpoint/", "tokenizer/"],
   },

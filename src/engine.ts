@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
-import { Connection } from "./connection.js";
+import { Connection, type RequestEvent } from "./connection.js";
 import { placeRanks } from "./devices.js";
 import { asLockstepError, invalid, LockstepError } from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
@@ -21,7 +21,6 @@ import {
   drawSeed,
   type EngineLimits,
   engineLimits,
-  type GroupSamplingOptions,
   type LoadOptions,
   type Sampling,
   type SamplingContext,
@@ -56,12 +55,14 @@ export interface EngineStats {
   blocks: { free: number; cached: number; owned: number };
 }
 
-/** What a prompt gives with `n: N`. */
-export type Samples<N extends number> = number extends N
-  ? Generation | Generation[]
-  : N extends 1
+/** What a prompt gives with these options: an array where `n` is above 1. Without a known `n`, 1 is taken for granted. */
+export type Samples<O extends SamplingOptions> = O extends { n: infer N }
+  ? N extends 1 | undefined
     ? Generation
-    : Generation[];
+    : number extends N
+      ? Generation | Generation[]
+      : Generation[]
+  : Generation;
 
 export class Engine {
   readonly #checkpoint: Checkpoint;
@@ -145,15 +146,17 @@ export class Engine {
   }
 
   /** One prompt → Generation; an array → Generation[] in order; `n` above 1 adds one array level. */
-  async generate<N extends number>(prompt: Prompt, sampling: GroupSamplingOptions<N>): Promise<Samples<N>>;
-  async generate<N extends number>(
-    prompts: Prompt[],
-    sampling: GroupSamplingOptions<N>,
-  ): Promise<Samples<N>[]>;
-  async generate(prompt: Prompt, sampling?: SamplingOptions): Promise<Generation>;
-  async generate(prompts: Prompt[], sampling?: SamplingOptions): Promise<Generation[]>;
+  async generate<const O extends SamplingOptions>(prompt: Prompt, sampling?: O): Promise<Samples<O>>;
+  async generate<const O extends SamplingOptions>(
+    prompts: readonly Prompt[],
+    sampling?: O,
+  ): Promise<Samples<O>[]>;
+  async generate<const O extends SamplingOptions>(
+    prompt: Prompt | readonly Prompt[],
+    sampling?: O,
+  ): Promise<Samples<O> | Samples<O>[]>;
   async generate(
-    prompt: Prompt | Prompt[],
+    prompt: Prompt | readonly Prompt[],
     options?: SamplingOptions,
   ): Promise<Generation | Generation[] | (Generation | Generation[])[]> {
     this.#connection.checkUsable();
@@ -161,12 +164,11 @@ export class Engine {
     const sampling = this.#checkSampling(options);
     if (!isListOfPrompts(prompt)) {
       const samples = await this.#generateSamples([this.#checkPrompt(prompt)], sampling);
-      if (samples.length > 1) return samples;
-      const [generation] = samples as [Generation];
-      if (generation.error) throw generation.error;
-      return generation;
+      const [first] = samples as [Generation];
+      if (first.error && samples.every(({ error }) => error)) throw first.error; // nothing came of this prompt
+      return sampling.n === 1 ? first : samples;
     }
-    const encodings = await mapInTurns(prompt, (one) => this.#checkPrompt(one));
+    const encodings = await this.#checkPrompts(prompt);
     const generations = await this.#generateSamples(encodings, sampling);
     const { n } = sampling;
     return n === 1 ? generations : encodings.map((_, i) => generations.slice(i * n, (i + 1) * n));
@@ -182,16 +184,19 @@ export class Engine {
 
   /** Logprobs of given tokens, from the same forward pass that generates. One input → Score; an array → Score[]. */
   async score(input: Prompt, options?: ScoreOptions): Promise<Score>;
-  async score(inputs: Prompt[], options?: ScoreOptions): Promise<Score[]>;
-  async score(input: Prompt | Prompt[], options?: ScoreOptions): Promise<Score | Score[]> {
+  async score(inputs: readonly Prompt[], options?: ScoreOptions): Promise<Score[]>;
+  async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]>;
+  async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]> {
     this.#connection.checkUsable();
     const scoring = reading("score options", () => checkScoring(options, this.#checkpoint.config.vocabSize));
     this.#checkHead();
     const isList = isListOfPrompts(input);
-    const prompts = isList ? input : [input];
-    const encodings = await mapInTurns(prompts, (one) => this.#checkPrompt(one));
+    const encodings = isList ? await this.#checkPrompts(input) : [this.#checkPrompt(input)];
     const inputs = await Promise.all(await mapInTurns(encodings, encodedOrError));
-    for (const tokens of inputs) if (tokens instanceof Int32Array) checkScoredLength(tokens.length, scoring);
+    inputs.forEach((tokens, i) => {
+      if (tokens instanceof Int32Array)
+        inElement(isList ? i : undefined, () => checkScoredLength(tokens.length, scoring));
+    });
     const defaults = checkSampling({}, this.#samplingContext);
     const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
     const scores = await mapInTurns(inputs, (tokens) => {
@@ -247,6 +252,10 @@ export class Engine {
     return reading("prompt", () => checkPrompt(prompt, this.#text, this.#checkpoint.config.vocabSize));
   }
 
+  #checkPrompts(prompts: readonly Prompt[]): Promise<PromptEncoding[]> {
+    return mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
+  }
+
   /** The n samples of each prompt, one prompt after the other; each draws a seed of its own where none is given. */
   async #generateSamples(encodings: PromptEncoding[], sampling: Sampling): Promise<Generation[]> {
     const { givenSeed, sampleIndex, n } = sampling;
@@ -295,13 +304,14 @@ export class Engine {
     let forget = (): void => {};
     try {
       checkFits(tokens.length, 0, this.#limits);
-      return await new Promise<Score>((resolve, reject) => {
+      const scored = await new Promise<RequestEvent>((resolve, reject) => {
         const id = this.#submit(tokens, sampling, scoring, (event) => {
           if (event.finish === Finish.abort) reject(signal?.reason);
-          else if (event.finish !== Finish.none) resolve(makeScore(tokens, scoring, event));
+          else if (event.finish !== Finish.none) resolve(event);
         });
         forget = onAbort(signal, () => this.#connection.end(id, { stopped: false }));
       });
+      return await makeScore(tokens, scoring, scored);
     } catch (error) {
       if (signal?.aborted || !(error instanceof LockstepError)) throw error;
       return makeScore(tokens, scoring, { error });
@@ -333,9 +343,19 @@ export class Engine {
 /** More prompts than a call can mean: a longer array is refused before it is walked. */
 const kMaxPrompts = 1_000_000;
 
-function isListOfPrompts(prompt: Prompt | Prompt[]): prompt is Prompt[] {
+/** What `body` refuses, with the place in the array of prompts; without an index, there is none. */
+function inElement<T>(index: number | undefined, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (index === undefined || !(error instanceof LockstepError)) throw error;
+    throw new LockstepError(error.code, `${error.message} (prompt[${index}])`, { cause: error.cause });
+  }
+}
+
+function isListOfPrompts(prompt: Prompt | readonly Prompt[]): prompt is readonly Prompt[] {
   const isList = reading("prompt", () => Array.isArray(prompt));
-  if (isList && (prompt as Prompt[]).length > kMaxPrompts)
+  if (isList && (prompt as readonly Prompt[]).length > kMaxPrompts)
     throw invalid(`at most ${kMaxPrompts} prompts in a call`, "prompt", prompt);
   return isList;
 }

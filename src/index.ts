@@ -5,7 +5,6 @@ export { Engine, type EngineStats, type Samples } from "./engine.js";
 export { type ErrorCode, LockstepError } from "./errors.js";
 export { type Floors, type FloorsOptions, measureFloors } from "./floors.js";
 export type {
-  GroupSamplingOptions,
   LoadOptions,
   LoadProgress,
   LogitBias,

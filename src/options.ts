@@ -43,31 +43,31 @@ export interface LoadOptions {
    * Where the model runs. "auto" = CUDA where it can be used (see `lockstep doctor`), else the CPU; "cuda" = the first
    * `tensorParallel` devices; an array names one a rank, and may name one twice. Default "auto".
    */
-  device?: DeviceOption;
+  device?: DeviceOption | undefined;
   /** Ranks, each with its share of the heads, of the MLP and of the threads. Must divide R_max (see docs/numerics.md). Default 1. */
-  tensorParallel?: number;
+  tensorParallel?: number | undefined;
   /** GPU only: share of a device's free memory for weights, workspaces and KV cache. No effect on the CPU. Default 0.7. */
-  memoryFraction?: number;
+  memoryFraction?: number | undefined;
   /** Tokens the KV cache holds. Default on the CPU min(maxSequences × maxContext, 25 % of available memory); on a GPU what memoryFraction leaves. */
-  kvCacheTokens?: number;
+  kvCacheTokens?: number | undefined;
   /** Longest sequence in tokens, prompt and output. Default the checkpoint's, cut to the KV cache. */
-  maxContext?: number;
+  maxContext?: number | undefined;
   /** Tokens in one step, at most: the size of a prefill chunk. Default 512. */
-  maxBatchTokens?: number;
+  maxBatchTokens?: number | undefined;
   /** Sequences running at the same time, at most. Default 256. */
-  maxSequences?: number;
+  maxSequences?: number | undefined;
   /** Compute threads in all. Default: physical cores, no more than the container's quota. */
-  threads?: number;
+  threads?: number | undefined;
   /** Take over K and V of prompts seen before. Never changes a bit. Default true. */
-  prefixCache?: boolean;
+  prefixCache?: boolean | undefined;
   /** Requests waiting or running at once, at most; a further one is refused. Default 65,536. */
-  maxQueue?: number;
+  maxQueue?: number | undefined;
   /** "map": BF16 weights are used where they lie in the mapped files; "copy": copied into memory. Default "map". */
-  weights?: "map" | "copy";
+  weights?: "map" | "copy" | undefined;
   /** Of a Hub id: branch, tag or commit. A commit in the cache needs no network. Default "main". */
-  revision?: string;
-  onProgress?: (progress: LoadProgress) => void;
-  signal?: AbortSignal;
+  revision?: string | undefined;
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 const kLoadSchema: Schema<LoadOptions> = {
@@ -166,52 +166,51 @@ export function withBlocks(limits: EngineLimits, numBlocks: number, blockTokens:
 
 export interface SamplingOptions {
   /** Output tokens, at most. Default: the rest of the context. */
-  maxTokens?: number;
+  maxTokens?: number | undefined;
   /** Output tokens before anything (EOS, stop ids and strings) may stop it. Default 0. */
-  minTokens?: number;
+  minTokens?: number | undefined;
   /** 0 = greedy, whatever topK and topP say. Default: generation_config.json's, else 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** Keep the k most likely tokens; 0 = off. Default: generation_config.json's, else off. */
-  topK?: number;
+  topK?: number | undefined;
   /** Keep the most likely tokens whose probabilities before them sum to less than this. Default: as topK; 1 = off. */
-  topP?: number;
+  topP?: number | undefined;
   /** Keep tokens at least this likely, relative to the likeliest. Default: as topK; 0 = off. */
-  minP?: number;
+  minP?: number | undefined;
   /** Logits of tokens in prompt or output are divided (if positive) or multiplied by it. Default: as topK; 1 = off. */
-  repetitionPenalty?: number;
+  repetitionPenalty?: number | undefined;
   /** Subtracted from the logits of tokens in the output. Default 0. */
-  presencePenalty?: number;
+  presencePenalty?: number | undefined;
   /** Subtracted as often as the token stands in the output. Default 0. */
-  frequencyPenalty?: number;
+  frequencyPenalty?: number | undefined;
   /** Added to logits, by token id; -Infinity bans. */
-  logitBias?: LogitBias;
+  logitBias?: LogitBias | undefined;
   /** [0, 2^53). Default: one is drawn and reported. */
-  seed?: number;
+  seed?: number | undefined;
+  /** Samples of each prompt, with sampleIndex, sampleIndex + 1, ...; above 1 the result gains an array level. Default 1. */
+  n?: number | undefined;
   /** Which of the seed's streams. Default 0. */
-  sampleIndex?: number;
+  sampleIndex?: number | undefined;
   /** Texts that end the output. */
-  stop?: string | string[];
+  stop?: string | string[] | undefined;
   /** Token ids that end the output, besides EOS. */
-  stopTokenIds?: ArrayLike<number>;
-  /** Keep what ended the output in `text`. Default false. */
-  includeStop?: boolean;
+  stopTokenIds?: ArrayLike<number> | undefined;
+  /** Keep in `text` what ended the output, special tokens apart. Default false. */
+  includeStop?: boolean | undefined;
   /** Go on after EOS. Default false. */
-  ignoreEos?: boolean;
+  ignoreEos?: boolean | undefined;
   /** Report the logprobs of the output tokens. Default false. */
-  logprobs?: boolean;
+  logprobs?: boolean | undefined;
   /** Report this many of the most likely tokens at each position. Default 0. */
-  topLogprobs?: number;
+  topLogprobs?: number | undefined;
   /** Report the logprobs of the prompt's tokens. Default false. */
-  promptLogprobs?: boolean;
+  promptLogprobs?: boolean | undefined;
   /** Output tokens to take instead of sampling, from the first on; sampling goes on behind them. */
-  forcedTokens?: ArrayLike<number>;
+  forcedTokens?: ArrayLike<number> | undefined;
   /** Prompts share K and V only with prompts of the same salt. Default "". */
-  cacheSalt?: string;
-  signal?: AbortSignal;
+  cacheSalt?: string | undefined;
+  signal?: AbortSignal | undefined;
 }
-
-/** `n` samples per prompt, with sampleIndex, sampleIndex + 1, ...; above 1 the result gains an array level. */
-export type GroupSamplingOptions<N extends number = number> = SamplingOptions & { n: N };
 
 export type LogitBias = Readonly<Record<string, number>> | ReadonlyMap<number, number>;
 
@@ -263,7 +262,7 @@ function logitBias(vocabSize: number): Check<LogitBias> {
 }
 const kMaxBias = 1e6;
 
-function samplingSchema(vocabSize: number): Schema<GroupSamplingOptions> {
+function samplingSchema(vocabSize: number): Schema<SamplingOptions> {
   return {
     maxTokens: integer(1, kMaxInt32),
     minTokens: integer(0, kMaxInt32),
@@ -340,14 +339,14 @@ export function checkSampling(
 
 export interface ScoreOptions {
   /** Report this many of the most likely tokens at each position. Default 0. */
-  topLogprobs?: number;
+  topLogprobs?: number | undefined;
   /** Report the logprobs of these tokens at each position. */
-  tokenIds?: ArrayLike<number>;
+  tokenIds?: ArrayLike<number> | undefined;
   /** First position scored. Default 0. */
-  from?: number;
+  from?: number | undefined;
   /** As for sampling. Default "". */
-  cacheSalt?: string;
-  signal?: AbortSignal;
+  cacheSalt?: string | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 export interface Scoring {

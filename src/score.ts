@@ -1,8 +1,9 @@
-/** The result of score(), from the engine's rows to what the caller reads. Pure. */
+/** The result of score(), from the engine's rows to what the caller reads. Main thread, in turns of the event loop. */
 import type { RequestEvent } from "./connection.js";
 import type { LockstepError } from "./errors.js";
 import type { Scoring } from "./options.js";
 import { type TokenLogprob, topLogprobsRow, type Usage } from "./stream.js";
+import { mapInTurns } from "./turns.js";
 
 /** One row per position in [from, tokens.length); the row of position 0 is null: nothing stands before it. */
 export interface Score {
@@ -19,24 +20,23 @@ export interface Score {
   error?: LockstepError;
 }
 
-export function makeScore(
+export async function makeScore(
   tokens: Int32Array,
   scoring: Scoring,
   { scored: rows, cachedTokens = 0, error }: Partial<RequestEvent>,
-): Score {
-  const count = rows?.logprobs.length ?? 0;
+): Promise<Score> {
+  const logprobs = Array.from(rows?.logprobs ?? []);
   const ids = scoring.tokenIds.length;
-  const all = <T>(row: (index: number) => T): (T | null)[] => [
-    ...(scoring.from === 0 && !error ? [null] : []),
-    ...Array.from({ length: count }, (_, index) => row(index)),
-  ];
+  const withFirst = <T>(row: T[]): (T | null)[] => (scoring.from === 0 && !error ? [null, ...row] : row);
+  const all = async <T>(row: (index: number) => T) =>
+    withFirst(await mapInTurns(logprobs, (_, index) => row(index)));
   return {
     tokens: Array.from(tokens),
     from: scoring.from,
-    logprobs: all((index) => rows!.logprobs[index]!),
-    ...(scoring.topLogprobs > 0 && { topLogprobs: all((index) => topLogprobsRow(rows!, index)) }),
+    logprobs: withFirst(logprobs),
+    ...(scoring.topLogprobs > 0 && { topLogprobs: await all((index) => topLogprobsRow(rows!, index)) }),
     ...(ids > 0 && {
-      tokenIdLogprobs: all((index) =>
+      tokenIdLogprobs: await all((index) =>
         Array.from(rows!.tokenIdLogprobs.subarray(index * ids, (index + 1) * ids)),
       ),
     }),

@@ -20,10 +20,13 @@ function turnIsOver(): boolean {
  * `items.map(body)` in order, over several turns where it takes long. The first call is made at once. Where `body`
  * gives promises, they must not reject: nobody listens to them before the last one is made.
  */
-export async function mapInTurns<T, U>(items: readonly T[], body: (item: T) => U): Promise<U[]> {
+export async function mapInTurns<T, U>(
+  items: readonly T[],
+  body: (item: T, index: number) => U,
+): Promise<U[]> {
   const results: U[] = [];
-  for (const item of [...items]) {
-    results.push(body(item));
+  for (const [index, item] of [...items].entries()) {
+    results.push(body(item, index));
     if (turnIsOver()) await nextTurn();
   }
   return results;

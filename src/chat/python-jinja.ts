@@ -8,28 +8,28 @@
  * - `strip`, `lstrip`, `rstrip` and `trim` ignored their argument: Qwen3's `reasoning_content.strip('\n')` ate spaces.
  * - they stripped JavaScript's white space, not Python's (U+FEFF, U+0085, U+001C to U+001F differ).
  * - `tojson` wrote numbers as JavaScript does: 0.00001 is 1e-05 in Python. A number with an integer value is written
- *   as an integer: whether a caller meant 1 or 1.0 is lost in JavaScript.
+ *   as an integer: whether a caller meant 1 or 1.0 is lost in JavaScript. It wrote an undefined value as null.
+ * - none, booleans, numbers, lists and dicts print as Python prints them (None, True, 1e-05, ['a']); none printed nothing.
+ * - `==` and `!=` compare as Python's; they compared as JavaScript's (1 == '1', [1] != [1]).
+ * - an attribute of an undefined value is an error; it was another undefined value, and printed nothing.
  *
- * Still different, and used by none of Qwen3's templates: `==` compares as JavaScript's (1 == '1'), booleans and none
- * print as true, false and nothing, strftime_now is absent (it would make a prompt depend on the clock).
+ * Still different, and used by none of Qwen3's templates: `in` compares a list's items as JavaScript's ===, what Jinja has
+ * and the library has not (some filters, tests and methods) is an error, strftime_now is absent (it would make a prompt
+ * depend on the clock).
  *
- * Limits: MAX_STEPS evaluations in MAX_MS, and text and lists of bounded length. They stop accidents and plain bombs (endless
- * ranges, doubling strings, lists within lists) with an error; they do not make a hostile template cheap.
+ * Limits: MAX_STEPS evaluations, and text and lists of bounded length. They stop accidents and plain bombs (endless
+ * ranges, doubling strings, lists within lists) with an error, the same on every machine; they do not make a hostile
+ * template cheap.
  */
 import * as jinja from "@huggingface/jinja";
+import { numberRepr, pythonEquals, pythonText, type Value } from "./python-values.js";
 
 /** Qwen3's templates take about 65 a message, at 0.5 us; a loop made to waste time takes 3 us (2 cores, Node 20, 2026-11). */
 export const MAX_STEPS = 2_000_000;
-/** The thread is JavaScript's: 4,000 messages take Qwen3's templates a tenth of this. */
-const MAX_MS = 2_000;
 const MAX_TEXT_UNITS = 2 ** 26;
 const MAX_LIST_LENGTH = 2 ** 20;
 
-/** A value at run time, a syntax node and a scope: what we use of the library's, whose types NodeNext cannot resolve. */
-interface Value {
-  type: string;
-  value: unknown;
-}
+/** A syntax node and a scope: what we use of the library's, whose types NodeNext cannot resolve. */
 interface Node {
   type: string;
   value?: unknown;
@@ -41,6 +41,9 @@ interface Node {
   operand?: Node;
   filter?: Node;
   key?: Node;
+  operator?: { value: string };
+  left?: Node;
+  right?: Node;
 }
 interface Scope {
   variables: Map<string, Value>;
@@ -91,23 +94,54 @@ export function renderTemplate(program: Program, variables: Record<string, unkno
 
 class PythonInterpreter extends Interpreter {
   #steps = 0;
-  readonly #deadline = performance.now() + MAX_MS;
 
   override evaluate(node: Node | undefined, environment: Scope): Value {
     this.#tick();
-    const value =
-      (node?.type === "CallExpression" && this.#stripCall(node, environment)) ||
-      (node?.type === "FilterExpression" && this.#filter(node, environment)) ||
-      super.evaluate(node, environment);
+    const value = (node && this.#evaluateAsPython(node, environment)) ?? super.evaluate(node, environment);
     if (value.type === "StringValue") limit("text", (value.value as string).length, MAX_TEXT_UNITS);
-    else if (Array.isArray(value.value)) limit("a list", value.value.length, MAX_LIST_LENGTH);
+    else if (Array.isArray(value.value)) {
+      limit("a list", value.value.length, MAX_LIST_LENGTH);
+      this.#tick(value.value.length >> 6); // a step may build a list of a million
+    }
     return value;
   }
 
-  #tick(): void {
-    if (++this.#steps > MAX_STEPS) throw new Error(`the template took more than ${MAX_STEPS} steps`);
-    // At every step: one step may build a list of a million.
-    if (performance.now() > this.#deadline) throw new Error(`the template took more than ${MAX_MS} ms`);
+  /** The library's, with expressions printed as Python prints them. Statements print nothing, or text. */
+  evaluateBlock(statements: Node[], environment: Scope): Value {
+    let result = "";
+    for (const statement of statements) {
+      const value = this.evaluate(statement, environment);
+      if (value.type !== "NullValue" || !STATEMENTS.has(statement.type)) result += pythonText(value);
+      limit("text", result.length, MAX_TEXT_UNITS);
+    }
+    return text(result);
+  }
+
+  /** A long list counts for as many steps as building it may take. */
+  #tick(steps = 1): void {
+    this.#steps += steps;
+    if (this.#steps > MAX_STEPS) throw new Error(`the template took more than ${MAX_STEPS} steps`);
+  }
+
+  /** What the library does otherwise; undefined where it does as Python. */
+  #evaluateAsPython(node: Node, environment: Scope): Value | undefined {
+    if (node.type === GIVEN) return node.value as Value;
+    if (node.type === "CallExpression") return this.#stripCall(node, environment);
+    if (node.type === "FilterExpression") return this.#filter(node, environment);
+    if (node.type === "BinaryExpression") return this.#binary(node, environment);
+    if (node.type !== "MemberExpression") return undefined;
+    const object = this.evaluate(node.object, environment);
+    if (object.type === "UndefinedValue")
+      throw new Error(`${nameOf(node.object)} is undefined, and so has no ${nameOf(node.property)}`);
+    return super.evaluate({ ...node, object: { type: GIVEN, value: object } }, environment);
+  }
+
+  #binary({ operator, left, right }: Node, environment: Scope): Value | undefined {
+    const name = operator?.value;
+    if (name !== "==" && name !== "!=" && name !== "~") return undefined;
+    const [a, b] = [this.evaluate(left, environment), this.evaluate(right, environment)];
+    if (name === "~") return text(pythonText(a) + pythonText(b));
+    return new BooleanValue(pythonEquals(a, b) === (name === "=="));
   }
 
   /** `x.strip(chars)` and its kin; undefined when `node` is another call. */
@@ -125,13 +159,12 @@ class PythonInterpreter extends Interpreter {
   #filter(node: Node, environment: Scope): Value | undefined {
     const called = node.filter?.type === "CallExpression";
     const name = String(called ? node.filter?.callee?.value : node.filter?.value);
-    if (name !== "tojson" && name !== "trim") return undefined;
+    if (name !== "tojson" && name !== "trim" && name !== "string") return undefined;
     const args = (called && node.filter?.args) || [];
     const operand = this.evaluate(node.operand, environment);
     if (name === "tojson") return text(this.#toJson(operand, this.#jsonOptions(args, environment), ""));
-    // Jinja's trim makes a string of anything; the library refuses what is not one, and so does this.
-    if (operand.type !== "StringValue") throw new Error(`trim takes a string, not ${operand.type}`);
-    return this.#strip(operand, "strip", args, environment);
+    if (name === "string") return text(pythonText(operand));
+    return this.#strip(text(pythonText(operand)), "strip", args, environment); // Jinja's trim takes anything
   }
 
   #strip(value: Value, method: string, args: Node[], environment: Scope): Value {
@@ -172,10 +205,11 @@ class PythonInterpreter extends Interpreter {
   /** Python's json.dumps. `margin` is the indentation of the line on which the value starts. */
   #toJson(value: Value, options: JsonOptions, margin: string): string {
     this.#tick();
-    if (value.type === "UndefinedValue" || value.type === "NullValue") return "null";
+    if (value.type === "UndefinedValue") throw new Error("tojson: an undefined value is not JSON");
+    if (value.type === "NullValue") return "null";
     const raw: unknown = value.value;
     if (typeof raw === "boolean") return String(raw);
-    if (typeof raw === "number") return pythonNumber(raw);
+    if (typeof raw === "number") return numberRepr(raw, value.type === "FloatValue");
     if (typeof raw === "string") return jsonString(raw, options.ascii);
     const inner = options.indent === undefined ? margin : margin + options.indent;
     let parts: string[];
@@ -215,13 +249,6 @@ function jsonString(value: string, ascii: boolean): string {
   return json.replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** Python's repr: the same shortest digits as JavaScript, with an exponent below 1e-4 and of at least two digits. */
-function pythonNumber(value: number): string {
-  const small = value !== 0 && Math.abs(value) < 1e-4;
-  const digits = small ? value.toExponential() : String(value);
-  return digits.replace(/e([+-])(\d)$/, "e$10$2");
-}
-
 /** Python's range, refused before it is built when it is longer than any real template's. */
 function range(first: number, second?: number, step = 1): number[] {
   const [start, stop] = second === undefined ? [0, first] : [first, second];
@@ -235,8 +262,26 @@ function limit(what: string, length: number, max: number): void {
   if (length > max) throw new Error(`the template made ${what} of ${length}, more than ${max}`);
 }
 
-/** The library's string value, whose class it does not export. */
+/** A node that has been evaluated already. */
+const GIVEN = "Given";
+
+/** Nodes whose null value is the library's "nothing to print", not none. */
+const STATEMENTS = new Set([
+  "Set",
+  "Comment",
+  "Macro",
+  "If",
+  "For",
+  "CallStatement",
+  "FilterStatement",
+  "Program",
+]);
+
+const nameOf = (node: Node | undefined): string => String(node?.value ?? node?.property?.value ?? "a value");
+
+/** The library's classes, which it does not export. */
 const StringValue = new Environment().set("text", "").constructor as new (value: string) => Value;
+const BooleanValue = new Environment().set("flag", true).constructor as new (value: boolean) => Value;
 
 function text(value: string): Value {
   return new StringValue(value);

@@ -82,7 +82,9 @@ export class ChatTemplate {
 }
 
 function templateError(what: string, cause: unknown): LockstepError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  // The library's parser runs off the end of a template that stops in the middle of an expression.
+  const reason =
+    cause instanceof TypeError ? "it ends too early" : cause instanceof Error ? cause.message : String(cause);
   return new LockstepError("TEMPLATE_ERROR", `The chat template ${what}: ${reason}`, { cause });
 }
 

@@ -4,6 +4,7 @@
  * says what is wrong with it.
  */
 import { lstat } from "node:fs/promises";
+import { resolve } from "node:path";
 import { codeOf } from "../checkpoint/files.js";
 import { invalid } from "../errors.js";
 import { hubSettings } from "./settings.js";
@@ -19,7 +20,8 @@ export interface ResolveOptions {
 /** The directory with the checkpoint's files. */
 export async function resolveModel(model: string, options: ResolveOptions = {}): Promise<string> {
   const { revision = "main", onProgress, signal } = options;
-  if (!isHubId(model) || (await existsHere(model))) return model;
+  // Absolute: the engine's worker reads it later, and the program may have changed its directory by then.
+  if (!isHubId(model) || (await existsHere(model))) return resolve(model);
   if (!isRevision(revision)) throw invalid("a branch, a tag or a commit", "revision", revision);
   return snapshot({ id: model, revision, settings: hubSettings(), onProgress, signal });
 }

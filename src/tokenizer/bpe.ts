@@ -18,24 +18,21 @@ export class Bpe {
   readonly #tokenOf: readonly (string | undefined)[];
   readonly #stride: number;
   readonly #rankOf = new Map<number, number>(); // left * stride + right → rank
-  readonly #mergedId: Int32Array; // rank → the id of the merged token
+  readonly #mergedId: number[] = []; // rank → the id of the merged token
   readonly #cache = new Map<string, string[]>();
 
-  /** Preconditions: both halves of a merge and the merged token are in `idOf`; ids are below `tokenOf.length`. */
-  constructor(
-    idOf: ReadonlyMap<string, number>,
-    tokenOf: readonly (string | undefined)[],
-    merges: readonly (readonly [string, string])[],
-  ) {
+  /** Ids are below `tokenOf.length`. Merges come by addMerge. */
+  constructor(idOf: ReadonlyMap<string, number>, tokenOf: readonly (string | undefined)[]) {
     this.#idOf = idOf;
     this.#tokenOf = tokenOf;
     this.#stride = tokenOf.length;
-    this.#mergedId = new Int32Array(merges.length);
-    merges.forEach(([left, right], rank) => {
-      // A pair listed twice has its last rank, as in Hugging Face's map of merges.
-      this.#rankOf.set(idOf.get(left)! * this.#stride + idOf.get(right)!, rank);
-      this.#mergedId[rank] = idOf.get(left + right)!;
-    });
+  }
+
+  /** The merge of the next rank: the first call's is 0. Precondition: its halves and their union are in `idOf`. */
+  addMerge([left, right]: readonly [string, string]): void {
+    // A pair listed twice has its last rank, as in Hugging Face's map of merges.
+    this.#rankOf.set(this.#idOf.get(left)! * this.#stride + this.#idOf.get(right)!, this.#mergedId.length);
+    this.#mergedId.push(this.#idOf.get(left + right)!);
   }
 
   /** The tokens of one pre-token. Characters that the vocabulary lacks come back as they are. */

@@ -9,6 +9,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { invalid, LockstepError, show } from "../errors.js";
+import { mapInTurns } from "../turns.js";
 import { MAX_MERGES } from "./bpe.js";
 
 type Json = Record<string, unknown>;
@@ -20,7 +21,7 @@ export interface AddedTokenEntry {
 }
 
 export interface TokenizerFiles {
-  /** tokenizer.json, checked; its merges are pairs. */
+  /** tokenizer.json, checked. */
   json: Json;
   vocabulary: Map<string, number>;
   merges: [string, string][];
@@ -55,10 +56,10 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
   const jinja = await readOptional(directory, "chat_template.jinja");
   const fail = (reason: string) => malformed(directory, "tokenizer.json", reason);
   const failConfig = (reason: string) => malformed(directory, "tokenizer_config.json", reason);
-  const vocabulary = checkModel(json, fail);
+  const vocabulary = await checkModel(json, fail);
   return {
     json,
-    merges: checkMerges(json.model as Json, vocabulary, fail),
+    merges: await checkMerges(json.model as Json, vocabulary, fail),
     addedTokens: checkAddedTokens(json, vocabulary, fail),
     vocabulary,
     specialTokens: readSpecialTokens(config, failConfig),
@@ -105,7 +106,7 @@ function parseObject(bytes: Uint8Array, directory: string, file: string): Json {
 type Fail = (reason: string) => LockstepError;
 
 /** The vocabulary of a byte-level BPE without the variations that Qwen3 does not use. */
-function checkModel(json: Json, fail: Fail): Map<string, number> {
+async function checkModel(json: Json, fail: Fail): Promise<Map<string, number>> {
   const model = json.model;
   if (!isObject(model)) throw fail(`model is ${show(model)}, not an object`);
   if (model.type !== "BPE") throw fail(`model.type is ${show(model.type)}; only 'BPE' is supported`);
@@ -120,23 +121,29 @@ function checkModel(json: Json, fail: Fail): Map<string, number> {
   if (!isObject(model.vocab)) throw fail(`model.vocab is ${show(model.vocab)}, not an object`);
   const vocabulary = new Map<string, number>();
   const seen = new Set<number>();
-  for (const [token, id] of Object.entries(model.vocab)) {
+  const ids = model.vocab;
+  await mapInTurns(Object.keys(ids), (token) => {
+    const id = ids[token];
     if (!isId(id)) throw fail(`model.vocab gives ${show(token)} the id ${show(id)}`);
     if (seen.has(id)) throw fail(`model.vocab gives the id ${id} twice, once to ${show(token)}`);
     seen.add(id);
     vocabulary.set(token, id);
-  }
+  });
   if (vocabulary.size === 0) throw fail("model.vocab is empty");
   return vocabulary;
 }
 
-/** Accepts both notations ("a b" and ["a", "b"]) and writes pairs back, so that the library need not tell them apart. */
-function checkMerges(model: Json, vocabulary: Map<string, number>, fail: Fail): [string, string][] {
+/** Accepts both notations: "a b" and ["a", "b"]. */
+async function checkMerges(
+  model: Json,
+  vocabulary: Map<string, number>,
+  fail: Fail,
+): Promise<[string, string][]> {
   const merges = model.merges;
   if (!Array.isArray(merges)) throw fail(`model.merges is ${show(merges)}, not an array`);
   if (merges.length >= MAX_MERGES)
     throw fail(`model.merges has ${merges.length} entries, more than ${MAX_MERGES}`);
-  const pairs = merges.map((merge: unknown, i): [string, string] => {
+  return mapInTurns(merges, (merge: unknown, i): [string, string] => {
     const pair: unknown = typeof merge === "string" ? merge.split(" ") : merge;
     if (
       !Array.isArray(pair) ||
@@ -151,8 +158,6 @@ function checkMerges(model: Json, vocabulary: Map<string, number>, fail: Fail): 
     }
     return [left, right];
   });
-  model.merges = pairs;
-  return pairs;
 }
 
 function checkAddedTokens(json: Json, vocabulary: Map<string, number>, fail: Fail): AddedTokenEntry[] {

@@ -12,6 +12,7 @@ import { ChatTemplate, type ChatTemplateOptions } from "../chat/template.js";
 import type { ChatMessage } from "../chat/types.js";
 import { boolean, checkOptions } from "../check.js";
 import { invalid, LockstepError } from "../errors.js";
+import { mapInTurns } from "../turns.js";
 import { Bpe } from "./bpe.js";
 import { DecodeStream } from "./decode-stream.js";
 import { malformed, readTokenizerFiles, type TokenizerFiles } from "./files.js";
@@ -26,8 +27,8 @@ export interface DecodeOptions {
 /** What we use of the library, whose types NodeNext cannot resolve. */
 interface Library {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
-  /** Its byte-pair model calls `bpe` for each pre-token. */
-  model: { bpe(word: string): string[] };
+  /** Its byte-pair model calls `bpe` for each pre-token, and looks ids up in the map. */
+  model: { bpe(word: string): string[]; tokens_to_ids: ReadonlyMap<string, number> };
 }
 const Library = huggingface.Tokenizer as unknown as new (json: object, config: object) => Library;
 
@@ -56,30 +57,34 @@ export class Tokenizer {
   static async fromDirectory(directory: string): Promise<Tokenizer> {
     const files = await readTokenizerFiles(directory);
     try {
-      return new Tokenizer(files);
+      const ids = new Map(files.vocabulary);
+      for (const { id, content } of files.addedTokens) ids.set(content, id);
+      const tokens: (string | undefined)[] = []; // by id
+      for (const [token, id] of ids) tokens[id] = token;
+      const bpe = new Bpe(files.vocabulary, tokens);
+      await mapInTurns(files.merges, (merge) => bpe.addMerge(merge));
+      return new Tokenizer(files, ids, tokens, bpe);
     } catch (cause) {
       // What the checks let through and the library refuses: an unknown pre-tokenizer, a bad expression.
       throw malformed(directory, "tokenizer.json", (cause as Error).message, cause);
     }
   }
 
-  private constructor(files: TokenizerFiles) {
-    // Without the merges, which are ours: indexing them is half of the library's start.
-    this.#library = new Library(
-      { ...files.json, model: { ...(files.json.model as object), merges: [] } },
-      {},
-    );
+  private constructor(
+    files: TokenizerFiles,
+    ids: ReadonlyMap<string, number>,
+    tokens: readonly (string | undefined)[],
+    bpe: Bpe,
+  ) {
+    // Without vocabulary and merges, which are ours: indexing them is nearly all of the library's start.
+    const model = { ...(files.json.model as object), vocab: {}, merges: [] };
+    this.#library = new Library({ ...files.json, model }, {});
+    this.#library.model.tokens_to_ids = ids;
+    this.#library.model.bpe = (word) => bpe.split(word);
     this.#composes = (files.json.normalizer as { type?: unknown } | null)?.type === "NFC";
-    const tokens: (string | undefined)[] = [];
-    const ids = new Map(files.vocabulary);
-    for (const { id, content } of files.addedTokens) ids.set(content, id);
-    for (const [token, id] of ids) tokens[id] = token;
     this.#tokens = tokens;
     this.vocabularySize = tokens.length;
     this.fingerprint = files.fingerprint;
-
-    const bpe = new Bpe(files.vocabulary, tokens, files.merges);
-    this.#library.model.bpe = (word) => bpe.split(word);
 
     const special = new Set<number>();
     for (const token of files.addedTokens) if (token.special) special.add(token.id);

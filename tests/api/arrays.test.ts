@@ -1,6 +1,6 @@
 /** Arrays of prompts: what is refused before anything runs, what becomes one element's error, what each prompt draws. */
 import { copyFileSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { Engine, type Prompt, type SamplingOptions } from "lockstep";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { kDemoModel, kEndless, kTokens, removeVariants, variant } from "./support.js";
@@ -80,7 +80,7 @@ describe("an array", () => {
       code: "INVALID_ARGUMENT",
       message:
         "Expected at most 4000000 listed logprobs in one result but 2000 positions with 2001 each make 4002000: " +
-        "lower topLogprobs or the number of tokenIds, or raise from",
+        "lower topLogprobs or the number of tokenIds, or raise from (prompt[1])",
     });
     const [score] = await engine.score([{ tokens }], { tokenIds: ids, from: 1999 });
     expect(score!.tokenIdLogprobs![0]).toHaveLength(2001);
@@ -120,6 +120,31 @@ it("makes a text that cannot be encoded the error of its element", async () => {
   await expect(engine.score(kLongText)).rejects.toMatchObject(failed.error);
   await engine.close();
   removeVariants();
+});
+
+it("keeps to a relative path's place when the program changes its directory", async () => {
+  const here = process.cwd();
+  process.chdir(dirname(kDemoModel));
+  const engine = await Engine.load(basename(kDemoModel), { threads: 1 });
+  process.chdir("/");
+  try {
+    const { usage } = await engine.generate(kLongText, kOne); // by the worker, which starts now
+    expect(usage.promptTokens).toBeGreaterThan(100);
+    expect(engine.directory).toBe(kDemoModel);
+  } finally {
+    process.chdir(here);
+    await engine.close();
+  }
+});
+
+it("rejects where nothing came of a single prompt, with any n", async () => {
+  const engine = await Engine.load(kDemoModel, { threads: 1, maxQueue: 2 });
+  const tooLong = { tokens: Array(3000).fill(1) };
+  for (const n of [1, 3])
+    await expect(engine.generate(tooLong, { n })).rejects.toMatchObject({ code: "PROMPT_TOO_LONG" });
+  const some = await engine.generate(kTokens, { ...kOne, n: 3 }); // the queue holds two
+  expect(some.map(({ error }) => error?.code)).toEqual([undefined, undefined, "QUEUE_FULL"]);
+  await engine.close();
 });
 
 it.each<[string, string, (abort: () => void) => void]>([

@@ -213,7 +213,10 @@ const promptRows: Row[] = [
 
 const scoreRows: Row[] = [
   ...option("from", "an integer in [0, 2147483647]", -1, 0.5, "0", nan, null),
-  [{ from: 8 }, /^Expected at most the input's length of 7 tokens for from but received 8$/],
+  [
+    { from: 8 },
+    /^Expected at most the input's length of 7 tokens for from but received 8(?: \(prompt\[0\]\))?$/,
+  ],
   ...option("topLogprobs", "an integer in [0, 1024]", -1, 1025, true),
   ...option("tokenIds", "a token id in [0, 704)", [704], [-1], ["5"]),
   ...option("tokenIds", "an array or a typed array of token ids", 5, "5", null),
@@ -304,7 +307,7 @@ describe("misuse", () => {
     );
     await expectRefusal(
       () => engine.generate([1, 2, 3] as unknown as Prompt[]),
-      [0, /for prompt but received 1$/],
+      [0, /for prompt but received 1 \(prompt\[0\]\)$/],
     );
     await expectRefusal(
       () => engine.generate([["a"]] as unknown as Prompt[]),

@@ -53,6 +53,50 @@ describe("as Jinja2", () => {
     expect(render(source, { v: value })).toBe(expected);
   });
 
+  const things = {
+    flag: true,
+    nothing: null,
+    list: [3, "a'b", 'c"d', "e\n\u00a0\u2028\u200b", null, false, 1.5, []],
+    dict: { k: "v", l: { m: 1 } },
+  };
+  it.each([
+    ["{{ flag }} {{ not flag }} {{ none }} {{ nothing }} {{ absent }}|", "True False None None |"],
+    ["{{ list }}", "[3, \"a'b\", 'c\"d', 'e\\n\\xa0\\u2028\\u200b', None, False, 1.5, []]"],
+    ["{{ dict }} {{ {} }} {{ (1, 2) }}", "{'k': 'v', 'l': {'m': 1}} {} (1, 2)"],
+    [
+      "{{ 1 / 2 }} {{ 10 / 5 }} {{ 1 / 100000 }} {{ 3 * 1.0 }} {{ 0.1 + 0.2 }}",
+      "0.5 2.0 1e-05 3.0 0.30000000000000004",
+    ],
+    ["{{ 'x' ~ flag ~ nothing ~ absent ~ 1 }}", "xTrueNone1"],
+    ["{{ nothing | string }}{{ flag | string }}{{ nothing | trim }}", "NoneTrueNone"],
+    ["{% set x = none %}{% if false %}x{% endif %}{# c #}|{{ x }}", "|None"],
+    ["{{ nothing.x }}{{ dict.absent }}{{ list[99] }}|", "|"],
+  ])("prints as Python: %j", (source, expected) => {
+    expect(render(source, things)).toBe(expected);
+  });
+
+  it.each([
+    ["1 == '1'", "False"],
+    ["1 == 1.0 and true == 1 and 0 == false", "True"],
+    ["none == false or '' == false or none == absent", "False"],
+    ["[1, [2]] == [1, [2]] and {'a': [1]} == {'a': [1]}", "True"],
+    ["[1, 2] == [2, 1] or {'a': 1} == {'b': 1} or [1, 2] == (1, 2)", "False"],
+    ["[1] != [1] or {'a': 1} != {'a': 1}", "False"],
+  ])("compares as Python: %j", (source, expected) => {
+    expect(render(`{{ ${source} }}`)).toBe(expected);
+  });
+
+  it.each([
+    ["{{ absent.x }}", "absent is undefined, and so has no x"],
+    ["{{ messages[0].nope.more }}", "nope is undefined, and so has no more"],
+    ["{{ absent | tojson }}", "an undefined value is not JSON"],
+    ["{{ {'a': messages[0].nope} | tojson }}", "an undefined value is not JSON"],
+  ])("refuses what Python refuses: %j", (source, message) => {
+    expect(() => render(source)).toThrow(
+      expect.objectContaining({ code: "TEMPLATE_ERROR", message: expect.stringContaining(message) }),
+    );
+  });
+
   it("handles loops, macros, namespaces and range", () => {
     expect(
       render("{% for i in range(1, 6, 2) %}{{ i }}{% endfor %}{% for i in range(2) %}{{ i }}{% endfor %}"),
@@ -67,9 +111,9 @@ describe("the variables", () => {
   it("are the documented ones: tools is none, enable_thinking is absent unless given", () => {
     const source =
       "{{ tools is none }} {{ add_generation_prompt }} {{ enable_thinking is defined }} {{ bos_token is defined }}";
-    expect(render(source)).toBe("true false false false");
+    expect(render(source)).toBe("True False False False");
     const options = { tools: [{ type: "function" }], addGenerationPrompt: true, enableThinking: false };
-    expect(render(source, options)).toBe("false true true false");
+    expect(render(source, options)).toBe("False True True False");
     expect(
       new ChatTemplate("{{ bos_token }}{{ eos_token }}").render(
         hi,
@@ -82,16 +126,16 @@ describe("the variables", () => {
   it("pass through, but never replace the conversation or the options", () => {
     expect(
       render("{{ city }}{{ undefined_one is defined }}", { city: "Bern", undefined_one: undefined }),
-    ).toBe("Bernfalse");
+    ).toBe("BernFalse");
     for (const name of ["messages", "add_generation_prompt", "enable_thinking", "chat_template"])
       expect(() => render("x", { [name]: [] }), name).toThrow(
         expect.objectContaining({ code: "INVALID_ARGUMENT" }),
       );
     // The language's words stay what they are.
-    expect(render("{{ true }}{{ None is none }}", { true: false, None: 1 })).toBe("truetrue");
+    expect(render("{{ true }}{{ None is none }}", { true: false, None: 1 })).toBe("TrueTrue");
     expect(render("{{ range }}{{ namespace }}", { range: "r", namespace: "n" })).toBe("rn");
     expect(render("{{ x.__proto__ is defined }}{{ x.constructor is defined }}", { x: {} })).toBe(
-      "falsefalse",
+      "FalseFalse",
     );
   });
 

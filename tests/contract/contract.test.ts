@@ -8,7 +8,7 @@ import { type Case, firstDifference, type Report, runContract } from "./suite.js
 
 const [bestPath, ...otherPaths] = doctor().computePaths as [string, ...string[]];
 
-async function check(model: string, computePath: string, cases: Case[]): Promise<void> {
+async function check(model: string, computePath: string, cases: Case[]): Promise<Report> {
   const start = performance.now();
   const report = await runContract({ Engine, model, computePath, cases });
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
@@ -20,10 +20,11 @@ async function check(model: string, computePath: string, cases: Case[]): Promise
   expect(report.computePath).toBe(computePath);
   expect(report.mismatches).toEqual([]);
   expectProvoked(report, cases.length);
+  return report;
 }
 
 /** A way that did not do what its name says proves nothing. */
-function expectProvoked({ comparisons, maxBatch, preemptions }: Report, count: number): void {
+function expectProvoked({ comparisons, maxBatch, cachedTokens, preemptions }: Report, count: number): void {
   expect(comparisons).toBe(13 * count + Math.min(40, count)); // ten ways, three chunks of score, the tight pool
   expect(maxBatch).toMatchObject({ alone: 1, "batch of 2": 2, "batch of 7": 7 });
   // A small set may have lost its first ones before the last has arrived.
@@ -34,13 +35,15 @@ function expectProvoked({ comparisons, maxBatch, preemptions }: Report, count: n
     expect(maxBatch[way], way).toBeGreaterThan(1);
   expect(preemptions["tight pool"]).toBeGreaterThan(0);
   expect(preemptions.alone).toBe(0);
+  expect(cachedTokens.alone).toBe(0);
 }
 
 describe("the lockstep contract, bit for bit", { timeout: 300_000 }, () => {
   it("holds on the demo checkpoint", async () => {
     const cases = [...(await chatCases(120, 10)), ...randomCases(90, 704, 600, 10)];
     expect(cases.length).toBeGreaterThanOrEqual(200);
-    await check(kDemoModel, bestPath, cases);
+    const { cachedTokens } = await check(kDemoModel, bestPath, cases);
+    expect(cachedTokens["alone, 2 threads, with the prefix cache"]).toBeGreaterThan(1000);
   });
 
   it.each(otherPaths)("holds on the demo checkpoint, on %s", async (path) => {

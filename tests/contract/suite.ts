@@ -1,7 +1,7 @@
 /**
  * The lockstep contract, end to end through the public API: every way of computing the same request must give the same
  * tokens and, bit for bit, the same logprobs. Runs a set of requests in many ways and returns what differs from the
- * first: each alone, on one thread, its prompt in one piece.
+ * first: each alone, on one thread, its prompt in one piece, nothing from the prefix cache.
  *
  * Must not fail by itself: contract.test.ts wants no mismatch, canary.test.ts wants some.
  */
@@ -30,6 +30,7 @@ export interface Report {
   mismatches: string[];
   /** What the ways were meant to provoke: most sequences in a step and preemptions, by way. */
   maxBatch: Record<string, number>;
+  cachedTokens: Record<string, number>;
   preemptions: Record<string, number>;
 }
 
@@ -45,7 +46,7 @@ const kWhole = 4096;
 
 const kAlone: Way = {
   name: "alone",
-  load: { maxSequences: 1, maxBatchTokens: kWhole, threads: 1 },
+  load: { maxSequences: 1, maxBatchTokens: kWhole, threads: 1, prefixCache: false },
   submit: async (engine, cases) => {
     const generations: Generation[] = [];
     for (const { tokens, sampling } of cases) generations.push(await engine.generate({ tokens }, sampling));
@@ -54,7 +55,11 @@ const kAlone: Way = {
 };
 
 const kWays: Way[] = [
-  { name: "alone, 2 threads", load: { ...kAlone.load, threads: 2 }, submit: kAlone.submit! },
+  {
+    name: "alone, 2 threads, with the prefix cache",
+    load: { ...kAlone.load, threads: 2, prefixCache: true },
+    submit: kAlone.submit!,
+  },
   { name: "batch of 2", load: { maxSequences: 2, maxBatchTokens: kWhole, threads: 1 } },
   { name: "batch of 7", load: { maxSequences: 7, maxBatchTokens: kWhole, threads: 2 } },
   { name: "batch of 64", load: { maxSequences: 64, maxBatchTokens: kWhole, threads: 2 } },
@@ -84,7 +89,14 @@ const tightPool = (cases: Case[]): Way => {
 };
 
 export async function runContract({ Engine, model, computePath, cases }: Subject): Promise<Report> {
-  const report: Report = { computePath: "", comparisons: 0, mismatches: [], maxBatch: {}, preemptions: {} };
+  const report: Report = {
+    computePath: "",
+    comparisons: 0,
+    mismatches: [],
+    maxBatch: {},
+    cachedTokens: {},
+    preemptions: {},
+  };
   const run = async <T>({ name, load }: Way, body: (engine: EngineType) => Promise<T>): Promise<T> => {
     process.env.LOCKSTEP_COMPUTE_PATH = computePath;
     const engine = await Engine.load(model, load);
@@ -92,6 +104,7 @@ export async function runContract({ Engine, model, computePath, cases }: Subject
       report.computePath = engine.computePath;
       const result = await body(engine);
       report.maxBatch[name] = engine.stats().maxBatch;
+      report.cachedTokens[name] = engine.stats().cachedTokens;
       report.preemptions[name] = engine.stats().preemptions;
       return result;
     } finally {

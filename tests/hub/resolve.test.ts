@@ -8,7 +8,7 @@ import {
   readlinkSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { scanCachedRepo } from "@huggingface/hub";
 import { expect, it, vi } from "vitest";
 import { isHubId, resolveModel } from "../../src/hub/resolve.js";
@@ -137,7 +137,7 @@ it("sends the token to the Hub and not to where the Hub redirects", async () => 
   expect(place.hub.asked.some(({ kind }) => kind === "cdn")).toBe(true);
 });
 
-it("lets a local directory win, and leaves paths alone", async () => {
+it("lets a local directory win, and makes paths absolute and nothing else", async () => {
   const { hub } = place;
   for (const path of [
     kDemo,
@@ -157,8 +157,8 @@ it("lets a local directory win, and leaves paths alone", async () => {
     "a/b:c",
     "a/-b",
   ])
-    expect(await resolveModel(path)).toBe(path);
-  expect(await resolveModel("examples/demo")).toBe("examples/demo"); // is there, in the checkout
+    expect(await resolveModel(path)).toBe(resolve(path));
+  expect(await resolveModel("examples/demo")).toBe(resolve("examples/demo")); // is there, in the checkout
   expect(hub.asked).toEqual([]);
   expect(["Qwen/Qwen3-0.6B", "a/b", "0x_y/Z-1.5_q"].every(isHubId)).toBe(true);
 });

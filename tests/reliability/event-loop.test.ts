@@ -1,4 +1,8 @@
 /** RELIABILITY R12: the host's event loop while the engine generates and takes in prompts of any size. Wide margins. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Engine } from "lockstep";
@@ -112,3 +116,49 @@ describe("the event loop stays free", { timeout: 120_000 }, () => {
     expect(max).toBeLessThan(kMaxMs);
   });
 });
+
+it("stays free while a score with long lists is handed over", { timeout: 60_000 }, async () => {
+  const engine = await Engine.load(kDemoModel, { threads: 1 });
+  const inputs = Array.from({ length: 4 }, () => ({ tokens: Array(1500).fill(5) as number[] }));
+  const { p99, max } = await delays("scores of 700 a position", async () => {
+    const scores = await engine.score(inputs, { topLogprobs: 700 });
+    expect(scores.every(({ topLogprobs }) => topLogprobs![1499]!.length === 700)).toBe(true);
+  });
+  await engine.close();
+  expect(p99).toBeLessThan(kP99Ms);
+  expect(max).toBeLessThan(kMaxMs);
+});
+
+/** Of Qwen3's size: 151,000 tokens, as many merges. Its JSON alone takes 0.15 s to parse (2 cores, Node 20, 2026-11). */
+it("is held by a large tokenizer no longer than its JSON takes", { timeout: 60_000 }, async () => {
+  const { Tokenizer } = await import("lockstep");
+  const { bytes, directory } = await writeLargeTokenizer();
+  const start = performance.now();
+  JSON.parse(bytes);
+  const parsing = performance.now() - start;
+  const { max } = await delays("a tokenizer of 151,000 tokens", () => Tokenizer.fromDirectory(directory));
+  rmSync(directory, { recursive: true });
+  expect(max).toBeLessThan(4 * parsing + kMaxMs);
+});
+
+async function writeLargeTokenizer(): Promise<{ bytes: string; directory: string }> {
+  const json = JSON.parse(await readFile(join(kDemoModel, "tokenizer.json"), "utf8"));
+  const letters = Object.keys(json.model.vocab).filter((token) => token.length === 1);
+  json.model.merges = [];
+  let id =
+    1 +
+    Math.max(
+      ...[...Object.values<number>(json.model.vocab), ...json.added_tokens.map((t: { id: number }) => t.id)],
+    );
+  for (const a of letters)
+    for (const b of letters)
+      for (const c of ["", ...letters])
+        if (id < 151_000 && json.model.vocab[a + b + c] === undefined) {
+          json.model.vocab[a + b + c] = id++;
+          json.model.merges.push(c === "" ? [a, b] : [a + b, c]);
+        }
+  const directory = mkdtempSync(join(tmpdir(), "lockstep-tokenizer-"));
+  const bytes = JSON.stringify(json);
+  writeFileSync(join(directory, "tokenizer.json"), bytes);
+  return { bytes, directory };
+}

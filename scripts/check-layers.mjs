@@ -72,7 +72,7 @@ const kTypeScript = {
   },
   "prompt.ts": { may: ["errors.ts", "check.ts", "chat/", "tokenizer/"] },
   "stream.ts": { may: ["errors.ts", "options.ts", "native.ts", "connection.ts", "chat/", "tokenizer/"] },
-  "score.ts": { may: ["errors.ts", "options.ts", "connection.ts", "stream.ts"] },
+  "score.ts": { may: ["errors.ts", "options.ts", "connection.ts", "stream.ts", "turns.ts"] },
   "doctor.ts": { may: ["host.ts", "native.ts"] },
   "load.ts": {
     may: ["errors.ts", "native.ts", "options.ts", "prompt.ts", "checkpoint/", "tokenizer/"],

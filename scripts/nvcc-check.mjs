@@ -3,7 +3,7 @@
 // fetched from PyPI into .cache/nvcc where there is none. Writes the table of kernels to standard output.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -35,15 +35,15 @@ if (nvcc === undefined) {
 }
 const problems = [];
 let count = 0;
-for (const file of readdirSync(join(root, "native/ops/cuda")).filter((name) => name.endsWith(".cu"))) {
-  for (const target of kTargets) compile(file, target);
-}
+for (const folder of ["native/ops/cuda", "native/comm/cuda"])
+  for (const file of readdirSync(join(root, folder)).filter((name) => name.endsWith(".cu")))
+    for (const target of kTargets) compile(join(folder, file), target);
 for (const problem of problems) console.log(`nvcc-check: ${problem}`);
 console.log(`nvcc-check: ${count} kernels, ${problems.length} problem${problems.length === 1 ? "" : "s"}`);
 if (problems.length > 0) process.exitCode = 1;
 
 function compile(file, target) {
-  const source = join(root, "native/ops/cuda", file);
+  const source = join(root, file);
   const args = [
     ...kFlags,
     "-I",
@@ -68,7 +68,7 @@ function compile(file, target) {
     const name = readable(kernel);
     const budget = kBudgets.find((one) => one.kernel.test(kernel)).registers;
     console.log(
-      `${target} ${file.padEnd(13)} ${registers.padStart(3)} registers, spills ${stores}/${loads} ${name}`,
+      `${target} ${basename(file).padEnd(15)} ${registers.padStart(3)} registers, spills ${stores}/${loads} ${name}`,
     );
     if (stores !== "0" || loads !== "0") problems.push(`${name} spills for ${target}`);
     if (Number(registers) > budget)

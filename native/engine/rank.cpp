@@ -183,6 +183,18 @@ Matrix<float> RankGroup::logits(std::span<const int32_t> rows) {
   return result;
 }
 
+void RankGroup::sample(std::span<SampleResult> results, std::span<const int32_t> rows,
+                       std::span<const SampleRow> samples) {
+  run([&](Worker& worker) {
+    const Matrix<float> logits = worker.model->logits(rows);
+    // The others wait, too: who fails must say so, or worker 0 would wait for it for ever.
+    if (&worker == &workers_.front())
+      worker.ops->sample(results, logits, samples);
+    else
+      worker.ops->wait();
+  });
+}
+
 void RankGroup::run(const Task& task) {
   if (cancel_.load(std::memory_order_relaxed))
     throw Error("ENGINE_CLOSED", "the engine was closed during a step");

@@ -40,6 +40,9 @@ class RankGroup {
   void forward(const Step& step);
   // Worker 0's: [rows, V], see Model::logits.
   Matrix<float> logits(std::span<const int32_t> rows);
+  // The head over `rows` of the step, and the sampling verb over its logits.
+  void sample(std::span<SampleResult> results, std::span<const int32_t> rows,
+              std::span<const SampleRow> samples);
 
   const TensorStore& store() const { return store_; }
   Ops& ops() { return *workers_.front().ops; }

@@ -11,9 +11,8 @@ void run_head(std::vector<SampleResult>& results, const Step& step, RankGroup& r
   results.assign(count, SampleResult{});
   for (size_t begin = 0; begin < count; begin += kMaxLogitRows) {
     const size_t rows = std::min<size_t>(kMaxLogitRows, count - begin);
-    const auto logits = ranks.logits(std::span(step.head_rows).subspan(begin, rows));
-    ranks.ops().sample(std::span(results).subspan(begin, rows), logits,
-                       std::span(step.samples).subspan(begin, rows));
+    ranks.sample(std::span(results).subspan(begin, rows), std::span(step.head_rows).subspan(begin, rows),
+                 std::span(step.samples).subspan(begin, rows));
   }
 }
 

@@ -87,6 +87,9 @@ class Ops {
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
 
+  // Returns when everything that was asked for is done; throws what went wrong meanwhile.
+  virtual void wait() = 0;
+
   // A step begins. The arrays must not change or move until the next step begins.
   virtual void begin_step(const StepArrays& step) = 0;
 

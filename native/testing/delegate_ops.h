@@ -22,6 +22,7 @@ class Delegate : public Ops {
   void download(void* host, const void* device, size_t bytes) override {
     inner_->download(host, device, bytes);
   }
+  void wait() override { inner_->wait(); }
   void begin_step(const StepArrays& step) override { inner_->begin_step(step); }
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override {
     inner_->embed(y, table, ids);

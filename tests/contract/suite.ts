@@ -21,6 +21,8 @@ export interface Subject {
   /** "" = the best. */
   computePath: string;
   cases: Case[];
+  /** For every engine, besides what a way is about. */
+  load?: LoadOptions;
 }
 
 export interface Report {
@@ -88,7 +90,13 @@ const tightPool = (cases: Case[]): Way => {
   return { name: "tight pool", load: { kvCacheTokens: longest + 48, maxBatchTokens: 128, threads: 2 } };
 };
 
-export async function runContract({ Engine, model, computePath, cases }: Subject): Promise<Report> {
+export async function runContract({
+  Engine,
+  model,
+  computePath,
+  cases,
+  load: common,
+}: Subject): Promise<Report> {
   const report: Report = {
     computePath: "",
     comparisons: 0,
@@ -99,7 +107,7 @@ export async function runContract({ Engine, model, computePath, cases }: Subject
   };
   const run = async <T>({ name, load }: Way, body: (engine: EngineType) => Promise<T>): Promise<T> => {
     process.env.LOCKSTEP_COMPUTE_PATH = computePath;
-    const engine = await Engine.load(model, load);
+    const engine = await Engine.load(model, { ...common, ...load });
     try {
       report.computePath = engine.computePath;
       const result = await body(engine);
@@ -156,13 +164,14 @@ async function atOnce(engine: EngineType, cases: Case[]): Promise<Generation[]> 
 /** A few at a time, a moment apart; every third brings a stranger along that is aborted on the way. */
 async function interleaved(engine: EngineType, cases: Case[]): Promise<Generation[]> {
   const random = randomSource(7);
+  const vocab = 1 + Math.max(...cases.flatMap(({ tokens }) => tokens));
   const generations: Generation[] = [];
   const open: Promise<unknown>[] = [];
   for (const i of shuffled(cases.length)) {
     const { tokens, sampling } = cases[i]!;
     open.push(engine.generate({ tokens }, sampling).then((generation) => (generations[i] = generation)));
     if (i % 3 === 0) {
-      const stranger = { tokens: randomTokens(random, 1 + Math.floor(random() * 40), 500) };
+      const stranger = { tokens: randomTokens(random, 1 + Math.floor(random() * 40), vocab) };
       const signal = AbortSignal.timeout(Math.ceil(random() * 20));
       open.push(engine.generate(stranger, { temperature: 1, signal, maxTokens: 64, ignoreEos: true }));
     }

@@ -3,13 +3,11 @@
  * over the CUDA backend, with the threads of a block in several orders. Built by `node scripts/cuda-on-cpu.mjs`.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { expect, it } from "vitest";
+import { describeIfPlayed, kBuild, kLibrary } from "./library.js";
 
 const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-const build = process.env.LOCKSTEP_CUDA_ON_CPU_BUILD ?? at(".cache/cuda-on-cpu");
-const library = `${build}/Release/lockstep-cuda-on-cpu.so`;
 
 /** "eager": cp.async lands at once instead of at its wait. */
 const kSchedules = ["forward", "reverse", "random:11", "random:12,eager"];
@@ -21,25 +19,22 @@ const kLongSuites = [
   "tests/model/goldens.test.ts",
 ];
 
-describe.skipIf(!existsSync(library))(
-  "cuda-on-cpu (skipped where scripts/cuda-on-cpu.mjs has not run)",
-  () => {
-    it("finds what it claims to find", () => {
-      const { stdout, status } = spawnSync(`${build}/cuda-on-cpu-test`, { encoding: "utf8" });
-      expect(stdout).toMatch(/^ok +finds a missing block barrier$/m);
-      expect(stdout).not.toMatch(/^FAILED/m);
-      expect(status).toBe(0);
-    });
+describeIfPlayed("cuda-on-cpu", () => {
+  it("finds what it claims to find", () => {
+    const { stdout, status } = spawnSync(`${kBuild}/cuda-on-cpu-test`, { encoding: "utf8" });
+    expect(stdout).toMatch(/^ok +finds a missing block barrier$/m);
+    expect(stdout).not.toMatch(/^FAILED/m);
+    expect(status).toBe(0);
+  });
 
-    it.each(kSchedules)("conformance, threads %s", { timeout: 300_000 }, (schedule) => {
-      expect(passed(kSuites, schedule)).toBeGreaterThan(150);
-    });
+  it.each(kSchedules)("conformance, threads %s", { timeout: 300_000 }, (schedule) => {
+    expect(passed(kSuites, schedule)).toBeGreaterThan(150);
+  });
 
-    it.each(kLongSuites)("%s", { timeout: 600_000 }, (suite) => {
-      expect(passed([suite], "random:13")).toBeGreaterThan(20);
-    });
-  },
-);
+  it.each(kLongSuites)("%s", { timeout: 600_000 }, (suite) => {
+    expect(passed([suite], "random:13")).toBeGreaterThan(20);
+  });
+});
 
 /** Runs suites of this repository over the library; the number of tests that passed. Throws their output where one failed. */
 function passed(suites: string[], schedule: string): number {
@@ -52,7 +47,7 @@ function passed(suites: string[], schedule: string): number {
       maxBuffer: 2 ** 28,
       env: {
         ...process.env,
-        LOCKSTEP_CUDA_LIBRARY: library,
+        LOCKSTEP_CUDA_LIBRARY: kLibrary,
         LOCKSTEP_TEST_DEVICE: "cuda:0",
         LOCKSTEP_CUDA_ON_CPU: schedule,
       },

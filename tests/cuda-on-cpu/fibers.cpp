@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -85,6 +86,12 @@ struct Copy {
 };
 
 struct Fiber {
+  Fiber() = default;
+  Fiber(const Fiber&) = delete;
+  ~Fiber() {
+    if (stack != nullptr) munmap(stack, kStackBytes);
+  }
+
   Context context;
   std::byte* stack = nullptr;
   Extent thread;
@@ -117,14 +124,15 @@ struct Machine {
   size_t scheduler_stack_bytes = 0;
 #endif
 };
-Machine machine;
+thread_local Machine machine;
 
 struct Allocation {
   size_t bytes;
+  int device;  // -1: the host's
 };
 std::mutex allocations_mutex;
 std::map<std::byte*, Allocation> allocations;
-size_t allocated_bytes = 0;
+size_t allocated_bytes[kDevices] = {};
 constexpr size_t kCanaryBytes = 256;
 constexpr std::byte kCanary{0xa5};
 
@@ -261,22 +269,34 @@ Schedule initial_schedule() {
     first.order = Order::kRandom;
     first.seed = std::strtoull(value.c_str() + at + 7, nullptr, 10);
   }
+  if (const size_t at = value.find("fail:"); at != std::string::npos)
+    first.fail_launch = std::strtoll(value.c_str() + at + 5, nullptr, 10);
+  first.peers = value.find("no-peers") == std::string::npos;
   first.eager_copies = value.find("eager") != std::string::npos;
   return first;
 }
 
 }  // namespace
 
-Extent current_thread, current_block, current_block_dim, current_grid_dim;
+thread_local int current_device = 0;
+thread_local Extent current_thread, current_block, current_block_dim, current_grid_dim;
 
 Schedule& schedule() {
   static Schedule value = initial_schedule();
   return value;
 }
 
+namespace {
+std::atomic<int64_t> launches = 0;
+std::atomic<bool> spoiled = false;
+}  // namespace
+
+void count_launch() {
+  if (launches.fetch_add(1) == schedule().fail_launch) spoiled = true;
+}
+bool is_spoiled() { return spoiled; }
+
 void run_grid(Extent grid, Extent block, size_t shared_bytes, const std::function<void()>& kernel) {
-  static std::mutex one_at_a_time;  // ranks have threads of their own
-  const std::lock_guard lock(one_at_a_time);
   machine.kernel = &kernel;
   machine.random_state = schedule().seed;
   current_block_dim = block;
@@ -348,20 +368,19 @@ void wait_copies(int newest_groups_left) {
   }
 }
 
-size_t free_bytes() {
-  const std::lock_guard lock(allocations_mutex);
-  return kDeviceBytes - std::min(kDeviceBytes, allocated_bytes);
-}
+namespace {
 
-void* allocate(size_t bytes) {
+size_t free_bytes_locked(int device) { return kDeviceBytes - std::min(kDeviceBytes, allocated_bytes[device]); }
+
+void* allocate_on(int device, size_t bytes) {
   const std::lock_guard lock(allocations_mutex);
-  if (bytes > kDeviceBytes - std::min(kDeviceBytes, allocated_bytes)) return nullptr;
+  if (device >= 0 && bytes > free_bytes_locked(device)) return nullptr;
   auto* const memory = static_cast<std::byte*>(std::aligned_alloc(256, (bytes + 2 * kCanaryBytes + 255) / 256 * 256));
   if (memory == nullptr) return nullptr;
   std::memset(memory, static_cast<int>(kCanary), kCanaryBytes);
   std::memset(memory + kCanaryBytes + bytes, static_cast<int>(kCanary), kCanaryBytes);
-  allocations[memory + kCanaryBytes] = {bytes};
-  allocated_bytes += bytes;
+  allocations[memory + kCanaryBytes] = {bytes, device};
+  if (device >= 0) allocated_bytes[device] += bytes;
 #if defined(__SANITIZE_ADDRESS__)  // reads, too, are found; check_canaries has nothing left to do
   __asan_poison_memory_region(memory, kCanaryBytes);
   __asan_poison_memory_region(memory + kCanaryBytes + bytes, kCanaryBytes);
@@ -369,10 +388,21 @@ void* allocate(size_t bytes) {
   return memory + kCanaryBytes;
 }
 
+}  // namespace
+
+size_t free_bytes() {
+  const std::lock_guard lock(allocations_mutex);
+  return free_bytes_locked(current_device);
+}
+
+void* allocate(size_t bytes) { return allocate_on(current_device, bytes); }
+void* allocate_pinned(size_t bytes) { return allocate_on(-1, bytes); }
+
 void release(void* memory) {
   if (memory == nullptr) return;
   const std::lock_guard lock(allocations_mutex);
-  allocated_bytes -= allocations.at(static_cast<std::byte*>(memory)).bytes;
+  const Allocation& allocation = allocations.at(static_cast<std::byte*>(memory));
+  if (allocation.device >= 0) allocated_bytes[allocation.device] -= allocation.bytes;
 #if defined(__SANITIZE_ADDRESS__)
   const size_t bytes = allocations.at(static_cast<std::byte*>(memory)).bytes;
   __asan_unpoison_memory_region(static_cast<std::byte*>(memory) - kCanaryBytes, bytes + 2 * kCanaryBytes);

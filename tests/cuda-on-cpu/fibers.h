@@ -3,7 +3,7 @@
 //
 // A fiber runs until it meets a barrier or a warp instruction; who runs next is the Schedule's choice. So between
 // two barriers each thread may be far ahead of or far behind any other, and code that lacks a barrier gives other
-// results in another order. Launches of several OS threads run one after the other.
+// results in another order. Each OS thread is a device of its own: launches of several run at the same time.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +18,8 @@ enum class Order { kForward, kReverse, kRandom };
 struct Schedule {
   Order order = Order::kForward;
   uint64_t seed = 1;          // of kRandom
+  int64_t fail_launch = -1;   // this launch, counted from 0 over the process, spoils the context
+  bool peers = true;          // devices reach each other's memory
   bool eager_copies = false;  // cp.async lands when issued (finds overwritten buffers); else at its wait
 };
 
@@ -40,7 +42,7 @@ void run_grid(Extent grid, Extent block, size_t shared_bytes, const std::functio
 
 // ---- called by a running kernel ----
 
-extern Extent current_thread, current_block, current_block_dim, current_grid_dim;
+extern thread_local Extent current_thread, current_block, current_block_dim, current_grid_dim;
 
 void block_barrier();
 std::byte* shared_memory();  // poisoned (0xff) when a block starts
@@ -55,11 +57,19 @@ void copy_async(void* to, const void* from, int valid);
 void commit_copies();
 void wait_copies(int newest_groups_left);  // all but so many of the newest groups have landed
 
+// ---- an error that stays ----
+
+void count_launch();
+bool is_spoiled();
+
 // ---- device memory: canaries around each allocation, looked at after every launch ----
 
 constexpr size_t kDeviceBytes = size_t{256} << 20;  // of each device that is played
-void* allocate(size_t bytes);                     // null where it is full
-size_t free_bytes();
+constexpr int kDevices = 2;
+extern thread_local int current_device;
+void* allocate(size_t bytes);  // of the current device; null where it is full
+void* allocate_pinned(size_t bytes);
+size_t free_bytes();  // of the current device
 void release(void* memory);
 void check_canaries();
 

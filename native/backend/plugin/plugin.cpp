@@ -2,7 +2,9 @@
 #include <cuda_runtime.h>
 
 #include "backend/registry.h"
+#include "comm/cuda/peer_comm.h"
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/launch.h"
 
 namespace lockstep::cuda {
 namespace {
@@ -11,6 +13,11 @@ constexpr int kOldestMajor = 8;  // compute capability 8.0: BF16 mma and cp.asyn
 
 CudaStatus status() {
   CudaStatus result;
+  if (const std::string spoiled = Spoiled::reason(); !spoiled.empty()) {
+    result.reason =
+        "an earlier error cannot be cured in this process, only a new one starts afresh (" + spoiled + ")";
+    return result;
+  }
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaErrorInsufficientDriver) {
@@ -54,11 +61,7 @@ CudaStatus status() {
   return result;
 }
 
-std::unique_ptr<CommGroup> make_group(std::span<const int>, const CommLimits&) {
-  throw Error("NOT_SUPPORTED", "Tensor parallelism over several GPUs is still to come");
-}
-
-constexpr CudaBackend kBackend = {kCudaBackendVersion, status, make_cuda_ops, make_group};
+constexpr CudaBackend kBackend = {kCudaBackendVersion, status, make_cuda_ops, make_peer_group};
 
 }  // namespace
 }  // namespace lockstep::cuda

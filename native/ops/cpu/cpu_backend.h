@@ -32,6 +32,7 @@ class CpuOps final : public Ops {
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return host; }
   void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
+  void wait() override {}
   void begin_step(const StepArrays&) override {}
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override;
   void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override;

@@ -41,6 +41,8 @@ class CudaOps final : public Ops {
   CudaOps(int device, std::string path);
   ~CudaOps() override;
 
+  cudaStream_t stream() const { return stream_; }  // what the verbs are ordered on
+
   const char* compute_path() const noexcept override { return path_.c_str(); }
   std::unique_ptr<Buffer> allocate(size_t bytes) override;
   size_t free_bytes() override;
@@ -48,6 +50,7 @@ class CudaOps final : public Ops {
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override;
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
+  void wait() override { synchronize(); }
   void begin_step(const StepArrays& step) override;
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override;
   void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override;
@@ -90,6 +93,7 @@ class CudaOps final : public Ops {
                     const int32_t* device_array);
   void check_sequences(const char* verb, int64_t tokens, const KvLayer& cache,
                        std::span<const SequenceSlice> sequences) const;
+  void use_device() const;  // a thread's choice of device: first in whatever may be a thread's first call
   void synchronize();
 
   const int device_;

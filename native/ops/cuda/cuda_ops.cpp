@@ -56,29 +56,38 @@ std::byte* Growing::at_least(size_t bytes) {
 }
 
 CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::move(path)) {
-  check(cudaSetDevice(device_), "choosing the device");
+  use_device();
   check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device_),
         "asking the device");
   check(cudaStreamCreate(&stream_), "making a stream");
 }
 
 CudaOps::~CudaOps() {
+  cudaSetDevice(device_);  // for the members, too
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
 
-void CudaOps::synchronize() { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
+void CudaOps::use_device() const { check(cudaSetDevice(device_), "choosing the device"); }
+
+void CudaOps::synchronize() {
+  use_device();
+  check(cudaStreamSynchronize(stream_), "waiting for the device");
+}
 
 std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
+  use_device();
   return std::make_unique<DeviceBuffer>(bytes, stream_);
 }
 
 size_t CudaOps::free_bytes() {
+  use_device();
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "asking for free memory");
   return free;
 }
 
 void CudaOps::reserve(const StepLimits& limits) {
+  use_device();
   const size_t tokens = static_cast<size_t>(limits.tokens), sequences = static_cast<size_t>(limits.sequences);
   const size_t blocks_each = static_cast<size_t>((limits.context + kBlockTokens - 1) / kBlockTokens);
   // As begin_step() packs them: slots; tokens, positions and head rows; block numbers.
@@ -95,6 +104,7 @@ void CudaOps::reserve(const StepLimits& limits) {
 
 // Rows get a stride of whole 16 bytes, their tails are zero.
 Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
+  use_device();
   auto& [buffer, stride] = placed_[{host.data, host.rows, host.cols, host.stride}];
   if (buffer == nullptr) {
     stride = (host.cols + kPieceElements - 1) / kPieceElements * kPieceElements;
@@ -109,11 +119,13 @@ Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
 }
 
 void CudaOps::upload(void* device, const void* host, size_t bytes) {
+  use_device();
   check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "upload");
   synchronize();
 }
 
 void CudaOps::download(void* host, const void* device, size_t bytes) {
+  use_device();
   check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_), "download");
   synchronize();
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <mutex>
 #include <string>
 
 #include "base/error.h"
@@ -10,10 +11,38 @@ namespace lockstep::cuda {
 
 constexpr size_t kSharedWithoutAsking = 48 * 1024;  // bytes; beyond, a kernel must opt in
 
+// Why no CUDA call of this process can succeed any more; empty while they can. An error that spoils the
+// context (an illegal address, a dead device) is answered by every later call, in every thread: only another
+// process starts afresh.
+class Spoiled {
+ public:
+  static std::string reason() {
+    const std::lock_guard lock(get().mutex_);
+    return get().reason_;
+  }
+  // Asks CUDA whether the error stays.
+  static void look(const std::string& error) {
+    if (cudaFree(nullptr) == cudaSuccess) return;
+    const std::lock_guard lock(get().mutex_);
+    if (get().reason_.empty()) get().reason_ = error;
+  }
+
+ private:
+  static Spoiled& get() {
+    static Spoiled& only = *new Spoiled;  // never destroyed: engine threads may outlive static destructors
+    return only;
+  }
+  std::mutex mutex_;
+  std::string reason_;
+};
+
 inline void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  throw Error(error == cudaErrorMemoryAllocation ? "OUT_OF_MEMORY" : "ENGINE_FAILED",
-              std::string("CUDA: ") + what + ": " + cudaGetErrorString(error));
+  (void)cudaGetLastError();
+  const std::string text = std::string("CUDA: ") + what + ": " + cudaGetErrorString(error);
+  if (error == cudaErrorMemoryAllocation) throw Error("OUT_OF_MEMORY", text);
+  Spoiled::look(text);
+  throw Error("ENGINE_FAILED", text);
 }
 
 // Where a launch runs, and what it moves: the profiler divides by it (bytes of device memory, FLOPs).

@@ -32,6 +32,19 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(NewestGroupsLeft) : "memory");
 }
 
+// A word that another device reads or writes, ordered against all memory of the system: what the writer wrote
+// before release_system() is seen by whoever has read the word with acquire_system().
+__device__ __forceinline__ void release_system(uint32_t* word, uint32_t value) {
+  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+__device__ __forceinline__ uint32_t acquire_system(const uint32_t* word) {
+  uint32_t value;
+  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+// A moment's rest in a loop that polls.
+__device__ __forceinline__ void rest() { asm volatile("nanosleep.u32 40;" ::: "memory"); }
+
 // a * b + c with one rounding. Everything else is compiled with --fmad=false.
 __device__ __forceinline__ float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 

@@ -18,8 +18,10 @@
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
 
-inline cuda_on_cpu::Extent &threadIdx = cuda_on_cpu::current_thread, &blockIdx = cuda_on_cpu::current_block,
-                           &blockDim = cuda_on_cpu::current_block_dim, &gridDim = cuda_on_cpu::current_grid_dim;
+inline thread_local cuda_on_cpu::Extent &threadIdx = cuda_on_cpu::current_thread,
+                                        &blockIdx = cuda_on_cpu::current_block,
+                                        &blockDim = cuda_on_cpu::current_block_dim,
+                                        &gridDim = cuda_on_cpu::current_grid_dim;
 
 struct dim3 : cuda_on_cpu::Extent {
   dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : Extent{x_, y_, z_} {}
@@ -76,6 +78,7 @@ T atomicOr(T* address, T value) {
 
 using cudaError_t = int;
 using cudaStream_t = void*;
+constexpr cudaError_t cudaErrorPeerAccessAlreadyEnabled = 704, cudaErrorIllegalAddress = 700;
 constexpr cudaError_t cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
@@ -88,42 +91,59 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs = 0;
 };
 
-inline const char* cudaGetErrorString(cudaError_t error) { return error == 0 ? "no error" : "out of memory"; }
+inline const char* cudaGetErrorString(cudaError_t error) {
+  if (error == cudaErrorIllegalAddress) return "an illegal memory access was encountered";
+  return error == cudaSuccess ? "no error" : "out of memory";
+}
+// What every call answers once a launch was made to fail.
+inline cudaError_t state() { return cuda_on_cpu::is_spoiled() ? cudaErrorIllegalAddress : cudaSuccess; }
 inline cudaError_t cudaMalloc(void** memory, size_t bytes) {
   if (bytes > size_t{1} << 40) return cudaErrorMemoryAllocation;
   *memory = cuda_on_cpu::allocate(bytes);
-  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+  return *memory == nullptr ? cudaErrorMemoryAllocation : state();
 }
 inline cudaError_t cudaFree(void* memory) {
   cuda_on_cpu::release(memory);
-  return cudaSuccess;
+  return state();
 }
-inline cudaError_t cudaMallocHost(void** memory, size_t bytes) { return cudaMalloc(memory, bytes); }
+constexpr unsigned cudaHostAllocPortable = 1, cudaHostAllocMapped = 2;
+inline cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  *memory = cuda_on_cpu::allocate_pinned(bytes);
+  return *memory == nullptr ? cudaErrorMemoryAllocation : state();
+}
+inline cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) { return cudaMallocHost(memory, bytes); }
 inline cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
+inline cudaError_t cudaMemset(void* memory, int value, size_t bytes) {
+  std::memset(memory, value, bytes);
+  return state();
+}
 inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
   std::memset(memory, value, bytes);
-  return cudaSuccess;
+  return state();
 }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
   std::memcpy(to, from, bytes);
-  return cudaSuccess;
+  return state();
 }
 inline cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                                      size_t height, cudaMemcpyKind, cudaStream_t) {
   for (size_t row = 0; row < height; ++row)
     std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
-  return cudaSuccess;
+  return state();
 }
 inline cudaError_t cudaStreamCreate(cudaStream_t* stream) {
   *stream = nullptr;
-  return cudaSuccess;
+  return state();
 }
-inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaStreamDestroy(cudaStream_t) { return state(); }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return state(); }
+inline cudaError_t cudaSetDevice(int device) {
+  cuda_on_cpu::current_device = device;
+  return state();
+}
 inline cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 2;
-  return cudaSuccess;
+  *count = cuda_on_cpu::kDevices;
+  return state();
 }
 struct cudaDeviceProp {
   char name[256];
@@ -132,36 +152,40 @@ struct cudaDeviceProp {
 };
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {"CUDA on the CPU", 9, 99, cuda_on_cpu::kDeviceBytes};
-  return cudaSuccess;
+  return state();
 }
+// LOCKSTEP_CUDA_ON_CPU with "no-peers": the devices do not reach each other.
 inline cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) {
-  *can = 1;
-  return cudaSuccess;
+  *can = cuda_on_cpu::schedule().peers;
+  return state();
 }
+inline cudaError_t cudaDeviceEnablePeerAccess(int, unsigned) { return state(); }
 inline cudaError_t cudaDriverGetVersion(int* version) {
   *version = 0;
-  return cudaSuccess;
+  return state();
 }
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = 4;  // small, so that small tests take the launchers' branches for full devices too
-  return cudaSuccess;
+  return state();
 }
 inline cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *free = cuda_on_cpu::free_bytes();
   *total = cuda_on_cpu::kDeviceBytes;
-  return cudaSuccess;
+  return state();
 }
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline cudaError_t cudaGetLastError() { return state(); }
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
-  return cudaSuccess;
+  return state();
 }
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
+  cuda_on_cpu::count_launch();
+  if (cuda_on_cpu::is_spoiled()) return state();
   cuda_on_cpu::run_grid(config->gridDim, config->blockDim, config->dynamicSmemBytes,
                         [&] { kernel(static_cast<Parameters>(arguments)...); });
-  return cudaSuccess;
+  return state();
 }

@@ -2,8 +2,10 @@
 // documents. Arithmetic inside an mma is not the tensor core's: the 16 products and the addend are summed in double
 // and rounded once.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <thread>
 
 #include "cuda_runtime.h"
 
@@ -20,6 +22,14 @@ template <int NewestGroupsLeft>
 void wait_copies() {
   cuda_on_cpu::wait_copies(NewestGroupsLeft);
 }
+
+inline void release_system(uint32_t* word, uint32_t value) {
+  std::atomic_ref(*word).store(value, std::memory_order_release);
+}
+inline uint32_t acquire_system(const uint32_t* word) {
+  return std::atomic_ref(*const_cast<uint32_t*>(word)).load(std::memory_order_acquire);
+}
+inline void rest() { std::this_thread::yield(); }  // the other device is another OS thread
 
 inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 

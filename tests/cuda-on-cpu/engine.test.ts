@@ -1,0 +1,130 @@
+/**
+ * The whole product on two CUDA devices that are played: device options, tensor parallelism on one device and on two, the
+ * contract, memory, and errors that spoil a device (RELIABILITY R16). Built by `node scripts/cuda-on-cpu.mjs`.
+ */
+import { spawnSync } from "node:child_process";
+import { rmSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { Engine, type LoadOptions, LockstepError } from "lockstep";
+import { afterAll, expect, it } from "vitest";
+import { randomCases } from "../contract/cases.js";
+import { runContract } from "../contract/suite.js";
+import { kTinyVocab, writeTinyModel } from "../reliability/support.js";
+import { describeIfPlayed, kLibrary } from "./library.js";
+
+const kChild = fileURLToPath(new URL("./children/generate.mjs", import.meta.url));
+
+describeIfPlayed("engines on played devices", () => {
+  process.env.LOCKSTEP_CUDA_LIBRARY = kLibrary; // before the first engine asks
+  const model = writeTinyModel();
+  afterAll(() => rmSync(model, { recursive: true }));
+
+  /** `schedule`: see fibers.h. */
+  function generate(options: object, schedule = "") {
+    const env = { ...process.env, NODE_OPTIONS: "", LOCKSTEP_CUDA_ON_CPU: schedule };
+    const run = spawnSync(process.execPath, [kChild, model, JSON.stringify(options)], {
+      encoding: "utf8",
+      timeout: 60_000,
+      env,
+    });
+    expect({ status: run.status, signal: run.signal, stderr: run.stderr }).toEqual({
+      status: 0,
+      signal: null,
+      stderr: "",
+    });
+    return JSON.parse(run.stdout);
+  }
+
+  const expected = generate({ device: "cuda" });
+
+  it("runs where device says, and auto takes the first one", () => {
+    expect(expected).toMatchObject({ computePath: "cuda-sm999", auto: "cuda-sm999" });
+    expect(expected.results.map(({ tokens }: { tokens: number[] }) => tokens.length)).toEqual([
+      12, 12, 12, 12,
+    ]);
+    expect(expected.cuda.devices).toHaveLength(2);
+    expect(generate({ device: "cpu" }).computePath).not.toContain("cuda");
+  });
+
+  it.each([
+    ["two ranks on one device", { device: ["cuda:0", "cuda:0"], tensorParallel: 2 }, ""],
+    ["two ranks on two devices", { device: ["cuda:0", "cuda:1"] }, ""],
+    ["without peer access", { device: "cuda", tensorParallel: 2 }, "no-peers,random:5"],
+    ["blocks and threads the other way round", { device: ["cuda:1", "cuda:0"] }, "reverse"],
+    ["chunks of 3", { device: "cuda:1", maxBatchTokens: 3 }, "random:6"],
+  ])("gives the same bits with %s", { timeout: 60_000 }, (_, options, schedule) => {
+    const { computePath, results, score } = generate(options, schedule);
+    expect({ computePath, results, score }).toEqual({
+      computePath: expected.computePath,
+      results: expected.results,
+      score: expected.score,
+    });
+  });
+
+  it.each<[string, LoadOptions]>([
+    ["one device", { device: "cuda:0" }],
+    ["two ranks on two", { device: ["cuda:0", "cuda:1"] }],
+  ])("keeps the contract on %s", { timeout: 300_000 }, async (_, load) => {
+    const cases = randomCases(6, kTinyVocab, 40, 4);
+    const { mismatches, preemptions } = await runContract({ Engine, model, computePath: "", cases, load });
+    expect(mismatches).toEqual([]);
+    expect(preemptions["tight pool"]).toBeGreaterThan(0);
+  });
+
+  it("sizes the KV cache by memoryFraction, and says what is missing", async () => {
+    const blocks = async (memoryFraction: number) => {
+      const engine = await Engine.load(model, { device: "cuda", memoryFraction, maxSequences: 2 });
+      const { free } = engine.stats().blocks;
+      await engine.close();
+      return free;
+    };
+    const [half, most] = [await blocks(0.5), await blocks(0.9)];
+    expect(half).toBeGreaterThan(1000);
+    expect(most).toBeGreaterThan(1.5 * half);
+    const tooLittle = await Engine.load(model, { device: "cuda", memoryFraction: 1e-6 }).catch((e) => e);
+    expect(tooLittle).toBeInstanceOf(LockstepError);
+    expect(tooLittle).toMatchObject({
+      code: "OUT_OF_MEMORY",
+      message: expect.stringMatching(
+        /^The weights take \d+ bytes .* of the \d+ bytes that were free is \d+: raise memoryFraction/,
+      ),
+    });
+    const tooMuch = await Engine.load(model, { device: "cuda", kvCacheTokens: 2 ** 30 }).catch((e) => e);
+    expect(tooMuch).toMatchObject({
+      code: "OUT_OF_MEMORY",
+      message: expect.stringMatching(/Cannot reserve \d+ bytes/),
+    });
+    expect(await blocks(0.5)).toBe(half); // what failed has given everything back
+  });
+
+  it.each([
+    [{ device: "cuda", tensorParallel: 3 }, "NOT_SUPPORTED", /received cuda:2: this process sees 2/],
+    [{ device: ["cuda:0"], tensorParallel: 2 }, "INVALID_ARGUMENT", /Expected 2 devices, one a rank/],
+    [{ device: ["cuda:0", "cuda:7"] }, "NOT_SUPPORTED", /received cuda:7: this process sees 2/],
+    [{ device: ["cuda:0", "gpu"] }, "INVALID_ARGUMENT", /for device\[1\] but received 'gpu'/],
+    [{ device: [] }, "INVALID_ARGUMENT", /an array of such names/],
+    [{ device: "cuda0" }, "INVALID_ARGUMENT", /Expected 'auto' or 'cpu' or 'cuda'/],
+  ])("refuses %o", async (options, code, message) => {
+    const error = await Engine.load(model, options as object).catch((e) => e);
+    expect(error).toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  it.each([
+    ["in the first step", { device: "cuda" }, 0],
+    ["later", { device: "cuda" }, 90],
+    ["on one of two devices", { device: ["cuda:0", "cuda:1"] }, 151],
+  ])("fails once, for good, and the process lives: a device that is spoiled %s", (_, options, launch) => {
+    const { results, blocks, cuda, later, auto } = generate(options, `fail:${launch}`);
+    const cause = /^CUDA: \w+.*: an illegal memory access was encountered$/;
+    for (const result of results)
+      expect(result).toEqual({ code: "ENGINE_FAILED", message: expect.stringMatching(cause) });
+    expect(new Set(results.map(({ message }: { message: string }) => message)).size).toBe(1);
+    expect(blocks).toMatchObject({ cached: 0, owned: 0 });
+    expect(cuda).toMatchObject({ available: false, reason: expect.stringContaining(results[0].message) });
+    expect(later).toMatchObject({
+      code: "NOT_SUPPORTED",
+      message: expect.stringContaining(results[0].message),
+    });
+    expect(auto).not.toContain("cuda"); // and the CPU still works
+  });
+});

@@ -14,7 +14,15 @@ const cmakeJs = join(
 const options = ["--CDLOCKSTEP_CUDA_ON_CPU=ON", "--CDLOCKSTEP_CUDA=OFF"];
 const { status } = spawnSync(
   process.execPath,
-  [cmakeJs, "compile", "-O", join(root, ".cache/cuda-on-cpu"), ...options],
+  [
+    cmakeJs,
+    "compile",
+    "-O",
+    join(root, ".cache/cuda-on-cpu"),
+    "--target",
+    "lockstep-cuda-on-cpu",
+    ...options,
+  ],
   { cwd: root, stdio: "inherit" },
 );
 process.exit(status ?? 1);

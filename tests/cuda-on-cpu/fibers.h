@@ -18,13 +18,13 @@ enum class Order { kForward, kReverse, kRandom };
 struct Schedule {
   Order order = Order::kForward;
   uint64_t seed = 1;          // of kRandom
-  int64_t fail_launch = -1;   // this launch, counted from 0 over the process, spoils the context
-  bool peers = true;          // devices reach each other's memory
   bool eager_copies = false;  // cp.async lands when issued (finds overwritten buffers); else at its wait
+  bool peers = true;          // devices reach each other's memory
+  int64_t fail_launch = -1;   // this launch, counted from 0 over the process, spoils the context
 };
 
 // What launches use from now on; the environment variable LOCKSTEP_CUDA_ON_CPU ("reverse", "random:7", "eager",
-// joined by commas) gives the first value.
+// "no-peers", "fail:N", joined by commas) gives the first value.
 Schedule& schedule();
 
 // A rule of the execution model was broken: threads of a warp at different instructions, a deadlock, copies never

@@ -9,6 +9,7 @@ add_library(lockstep-cuda-on-cpu SHARED ${CU_SOURCES} ${CUDA_SOURCES} native/ops
 set_target_properties(lockstep-cuda-on-cpu PROPERTIES PREFIX "")
 
 add_executable(cuda-on-cpu-test ${LAYER}/self_test.cpp ${LAYER}/fibers.cpp)
+add_dependencies(lockstep-cuda-on-cpu cuda-on-cpu-test) # built with it
 foreach(target lockstep-cuda-on-cpu cuda-on-cpu-test)
   target_include_directories(${target} BEFORE PRIVATE ${LAYER}/include ${LAYER})
   target_link_libraries(${target} PRIVATE lockstep_flags)

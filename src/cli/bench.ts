@@ -90,7 +90,12 @@ const count = (flags: string, text: string, value: number) =>
   new Option(flags, text).argParser(parsePositiveInteger).default(value);
 
 async function bench(model: string, flags: BenchFlags, version: string) {
-  const { doctor, measureFloors } = await import("../index.js");
+  const { doctor, LockstepError, measureFloors } = await import("../index.js");
+  if (flags.device !== undefined && flags.device !== "cpu")
+    throw new LockstepError(
+      "NOT_SUPPORTED",
+      "Expected cpu for --device: the floors beside the figures are the CPU's",
+    );
   const machine = doctor();
   const threads = flags.threads ?? machine.threads;
   const settings = loadSettings(flags, threads);
@@ -120,6 +125,7 @@ function loadSettings({ prefill, decode, context, tokens }: BenchFlags, threads:
   const prefillSteps = sequences + Math.ceil((2 * sequences * context) / STEP_TOKENS);
   const perSequence = context + tokens + prefillSteps + 16; // a block that is not full
   return {
+    device: "cpu" as const,
     threads,
     prefixCache: false,
     maxBatchTokens: Math.max(STEP_TOKENS, 2 * sequences),

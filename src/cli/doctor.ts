@@ -21,6 +21,17 @@ export function registerDoctor(program: Command): void {
     });
 }
 
+/** A device, and whose memory it reaches. */
+function describe(
+  { name, computeCapability, totalBytes, peers }: DoctorReport["cuda"]["devices"][number],
+  index: number,
+): string {
+  const reach = peers.flatMap((peer, i) => (i === index ? [] : [`cuda:${i} ${peer ? "yes" : "no"}`]));
+  const access = reach.length === 0 ? "" : `; peer access: ${reach.join(", ")}`;
+  const staged = peers.every(Boolean) ? "" : " (tensor parallelism there goes through host memory)";
+  return `${name}, sm_${computeCapability.replace(".", "")}, ${(totalBytes / 2 ** 30).toFixed(1)} GiB${access}${staged}`;
+}
+
 function layOut(report: DoctorReport): string {
   const { physicalCores, threads, computePaths, computePath, missingComputePath, cuda } = report;
   const missing =
@@ -32,7 +43,8 @@ function layOut(report: DoctorReport): string {
     cores: `${physicalCores} physical; ${threads} compute threads by default`,
     memory: `${(report.availableMemoryBytes / 2 ** 30).toFixed(1)} GiB available`,
     "compute path": `${computePath}${missing} (of ${computePaths.join(", ") || "none"})`,
-    cuda: cuda.available ? "available" : `not available: ${cuda.reason}`,
+    cuda: cuda.available ? `${cuda.devices.length} devices` : `not available: ${cuda.reason}`,
+    ...Object.fromEntries(cuda.devices.map((device, i) => [`cuda:${i}`, describe(device, i)])),
     addon: report.addonError ?? report.addon,
   };
   const width = Math.max(...Object.keys(rows).map((name) => name.length));

@@ -12,6 +12,8 @@ import { loadingBar } from "./terminal.js";
 export interface LoadFlags {
   revision?: string;
   threads?: number;
+  device?: string | string[];
+  tensorParallel?: number;
 }
 
 export function addModel(command: Command): Command {
@@ -21,10 +23,28 @@ export function addModel(command: Command): Command {
 export function addLoadOptions(command: Command): Command {
   return command
     .option("--revision <name>", "of a Hub id: branch, tag or commit (default: main)")
-    .option("--threads <integer>", "compute threads (default: see lockstep doctor)", parseInteger);
+    .option("--threads <integer>", "compute threads (default: see lockstep doctor)", parseInteger)
+    .option(
+      "--device <name>",
+      "auto, cpu, cuda, or one name a rank: cuda:0,cuda:1 (default: auto)",
+      parseDevice,
+    )
+    .option(
+      "--tensor-parallel <integer>",
+      "ranks (default: 1, or as many as devices are named)",
+      parseInteger,
+    );
 }
 
-export const loadOptionsOf = ({ revision, threads }: LoadFlags): LoadOptions => ({ revision, threads });
+const parseDevice = (text: string): string | string[] => (text.includes(",") ? text.split(",") : text);
+
+/** Engine.load checks what they hold. */
+export const loadOptionsOf = ({ revision, threads, device, tensorParallel }: LoadFlags): LoadOptions => ({
+  revision,
+  threads,
+  device: device as LoadOptions["device"],
+  tensorParallel,
+});
 
 export async function loadEngine(model: string, options: LoadOptions): Promise<Engine> {
   const { Engine } = await import("../index.js");

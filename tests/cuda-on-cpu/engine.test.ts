@@ -47,6 +47,20 @@ describeIfPlayed("engines on played devices", () => {
   });
 
   it.each([
+    ["", /^cuda:1 +CUDA on the CPU, sm_999, 0\.3 GiB; peer access: cuda:0 yes$/m],
+    [
+      "no-peers",
+      /^cuda:1 .*; peer access: cuda:0 no \(tensor parallelism there goes through host memory\)$/m,
+    ],
+  ])("is described by doctor (%j)", (schedule, line) => {
+    const cli = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+    const env = { ...process.env, LOCKSTEP_CUDA_ON_CPU: schedule };
+    const { stdout } = spawnSync(process.execPath, [cli, "doctor"], { encoding: "utf8", env });
+    expect(stdout).toMatch(/^cuda +2 devices$/m);
+    expect(stdout).toMatch(line);
+  });
+
+  it.each([
     ["two ranks on one device", { device: ["cuda:0", "cuda:0"], tensorParallel: 2 }, ""],
     ["two ranks on two devices", { device: ["cuda:0", "cuda:1"] }, ""],
     ["without peer access", { device: "cuda", tensorParallel: 2 }, "no-peers,random:5"],

@@ -101,13 +101,14 @@ class PythonInterpreter extends Interpreter {
     if (value.type === "StringValue") limit("text", (value.value as string).length, MAX_TEXT_UNITS);
     else if (Array.isArray(value.value)) {
       limit("a list", value.value.length, MAX_LIST_LENGTH);
-      this.#tick(value.value.length >> 6); // a step may build a list of a million
+      if (node && BUILDERS.has(node.type)) this.#tick(value.value.length >> 6); // of up to a million, in one step
     }
     return value;
   }
 
   /** The library's, with expressions printed as Python prints them. Statements print nothing, or text. */
   evaluateBlock(statements: Node[], environment: Scope): Value {
+    this.#tick(); // a loop's empty body, too
     let result = "";
     for (const statement of statements) {
       const value = this.evaluate(statement, environment);
@@ -264,6 +265,9 @@ function limit(what: string, length: number, max: number): void {
 
 /** A node that has been evaluated already. */
 const GIVEN = "Given";
+
+/** Nodes that may build a list, rather than name one. */
+const BUILDERS = new Set(["CallExpression", "FilterExpression", "BinaryExpression", "MemberExpression"]);
 
 /** Nodes whose null value is the library's "nothing to print", not none. */
 const STATEMENTS = new Set([

@@ -17,15 +17,17 @@
  * and the library has not (some filters, tests and methods) is an error, strftime_now is absent (it would make a prompt
  * depend on the clock).
  *
- * Limits: MAX_STEPS evaluations, and text and lists of bounded length. They stop accidents and plain bombs (endless
- * ranges, doubling strings, lists within lists) with an error, the same on every machine; they do not make a hostile
- * template cheap.
+ * Limits: MAX_STEPS evaluations, text and lists of bounded length, and MAX_MS for what steps do not measure (sorting,
+ * splitting, copying). They stop accidents and plain bombs (endless ranges, doubling strings, lists within lists) with an
+ * error; they do not make a hostile template cheap.
  */
 import * as jinja from "@huggingface/jinja";
 import { numberRepr, pythonEquals, pythonText, type Value } from "./python-values.js";
 
 /** Qwen3's templates take about 65 a message, at 0.5 us; a loop made to waste time takes 3 us (2 cores, Node 20, 2026-11). */
 export const MAX_STEPS = 2_000_000;
+/** A backstop far above real templates: 18,000 messages take Qwen3's a third of it (2 cores, Node 20, 2026-11). */
+const MAX_MS = 5_000;
 const MAX_TEXT_UNITS = 2 ** 26;
 const MAX_LIST_LENGTH = 2 ** 20;
 
@@ -94,6 +96,7 @@ export function renderTemplate(program: Program, variables: Record<string, unkno
 
 class PythonInterpreter extends Interpreter {
   #steps = 0;
+  readonly #deadline = performance.now() + MAX_MS;
 
   override evaluate(node: Node | undefined, environment: Scope): Value {
     this.#tick();
@@ -122,6 +125,7 @@ class PythonInterpreter extends Interpreter {
   #tick(steps = 1): void {
     this.#steps += steps;
     if (this.#steps > MAX_STEPS) throw new Error(`the template took more than ${MAX_STEPS} steps`);
+    if (performance.now() > this.#deadline) throw new Error(`the template took more than ${MAX_MS} ms`);
   }
 
   /** What the library does otherwise; undefined where it does as Python. */

@@ -51,7 +51,7 @@ class CommGroup {
 // The largest arguments of a group's calls.
 struct CommLimits {
   int64_t sum_elements = 0;   // T * D of all_reduce
-  int64_t part_elements = 0;  // of gather_columns' whole
+  int64_t part_elements = 0;  // of gather_columns' part
 };
 
 }  // namespace lockstep

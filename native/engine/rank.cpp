@@ -48,8 +48,11 @@ std::vector<std::vector<int>> ranks_of_workers(const EngineSpec& spec) {
   return workers;
 }
 
+// As Ops::place() keeps them: the embedding once a device, and a tied head that is all of it not again.
 size_t bytes_of(const Weights& weights, bool with_common) {
-  size_t elements = static_cast<size_t>(weights.head.rows * weights.head.cols);
+  const bool head_is_embedding =
+      weights.head.data == weights.embed.data && weights.head.rows == weights.embed.rows;
+  size_t elements = head_is_embedding ? 0 : static_cast<size_t>(weights.head.rows * weights.head.cols);
   if (with_common) elements += static_cast<size_t>(weights.embed.rows * weights.embed.cols);
   for (const LayerWeights& layer : weights.layers)
     for (const auto& w : {layer.wq, layer.wk, layer.wv, layer.wo, layer.w_gate, layer.w_up, layer.w_down})
@@ -121,7 +124,7 @@ void RankGroup::load(const EngineSpec& spec) {
   if (count > 1)
     comm_group_ = spec.backend.make_group(
         spec.devices, {.sum_elements = int64_t{spec.max_batch_tokens} * config.hidden_size,
-                       .part_elements = int64_t{kMaxLogitRows} * config.vocab_size});
+                       .part_elements = int64_t{kMaxLogitRows} * ((config.vocab_size + 1) / 2)});
   int64_t most_blocks = std::numeric_limits<int32_t>::max() / kBlockTokens;
   const size_t block_bytes =
       KvCache::block_bytes(config.num_layers, config.num_kv_heads / spec.ranks, config.head_dim);

@@ -3,12 +3,15 @@
  * contract, memory, and errors that spoil a device (RELIABILITY R16). Built by `node scripts/cuda-on-cpu.mjs`.
  */
 import { spawnSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Engine, type LoadOptions, LockstepError } from "lockstep";
 import { afterAll, expect, it } from "vitest";
 import { randomCases } from "../contract/cases.js";
 import { runContract } from "../contract/suite.js";
+import { writeRandomCheckpoint } from "../model/random-checkpoint.js";
 import { kTinyVocab, writeTinyModel } from "../reliability/support.js";
 import { describeIfPlayed, kLibrary } from "./library.js";
 
@@ -109,6 +112,27 @@ describeIfPlayed("engines on played devices", () => {
       message: expect.stringMatching(/Cannot reserve \d+ bytes/),
     });
     expect(await blocks(0.5)).toBe(half); // what failed has given everything back
+  });
+
+  it("counts an embedding that is the head, too, once", async () => {
+    const named = async (tied: boolean) => {
+      const directory = mkdtempSync(join(tmpdir(), "lockstep-tied-"));
+      const sizes = {
+        layers: 1,
+        hidden: 32,
+        heads: 2,
+        kvHeads: 2,
+        headDim: 16,
+        mlp: 32,
+        context: 64,
+        vocab: 512,
+      };
+      writeRandomCheckpoint(directory, { ...sizes, tied });
+      const error = await Engine.load(directory, { device: "cuda", memoryFraction: 1e-6 }).catch((e) => e);
+      rmSync(directory, { recursive: true });
+      return Number(/The weights take (\d+) bytes/.exec(error.message)?.[1]);
+    };
+    expect((await named(false)) - (await named(true))).toBe(512 * 32 * 2);
   });
 
   it.each([

@@ -3,7 +3,7 @@
  * evicted and salted; tight pools with preemption and recompute; one and two ranks; chunk sizes; threads; aborted
  * strangers), against each request alone, in one piece, without a cache. Returns what differs.
  *
- * Must not fail by itself: pressure.test.ts wants no mismatch, pressure-canary.test.ts wants some.
+ * Must not fail by itself: pressure.test.ts wants no mismatch, canary.test.ts wants some.
  */
 import type { Engine as EngineType, LoadOptions, SamplingOptions } from "lockstep";
 import { randomSource, randomTokens } from "../model/random-checkpoint.js";

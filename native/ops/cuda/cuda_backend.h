@@ -85,8 +85,8 @@ class CudaOps final : public Ops {
   };
 
   void build_tiles(int32_t group);
-  // Partial results of attention (a tile, head and split each) that there is room for: 17 KB each at d = 128,
-  // so 140 MB on 132 multiprocessors.
+  // Partial results of attention (a tile, head and split each) that there is room for: 8 KB each at d = 128,
+  // so 70 MB on 132 multiprocessors.
   int64_t most_partials() const { return int64_t{64} * multiprocessors_; }
   void copy_rows_of(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat16> x,
                     std::span<const int32_t> rows, std::span<const int32_t> step_array,

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Engine, type LoadOptions, LockstepError } from "lockstep";
-import { afterAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 import { randomCases } from "../contract/cases.js";
 import { runContract } from "../contract/suite.js";
 import { writeRandomCheckpoint } from "../model/random-checkpoint.js";
@@ -18,8 +18,14 @@ import { describeIfPlayed, kLibrary } from "./library.js";
 const kChild = fileURLToPath(new URL("./children/generate.mjs", import.meta.url));
 
 describeIfPlayed("engines on played devices", () => {
-  process.env.LOCKSTEP_CUDA_LIBRARY = kLibrary; // before the first engine asks
-  const model = writeTinyModel();
+  let model: string;
+  let expected: ReturnType<typeof generate>;
+  // Not in the suite's body, which runs where the suite is skipped, too.
+  beforeAll(() => {
+    process.env.LOCKSTEP_CUDA_LIBRARY = kLibrary; // before the first engine asks
+    model = writeTinyModel();
+    expected = generate({ device: "cuda" });
+  });
   afterAll(() => rmSync(model, { recursive: true }));
 
   /** `schedule`: see fibers.h. */
@@ -37,8 +43,6 @@ describeIfPlayed("engines on played devices", () => {
     });
     return JSON.parse(run.stdout);
   }
-
-  const expected = generate({ device: "cuda" });
 
   it("runs where device says, and auto takes the first one", () => {
     expect(expected).toMatchObject({ computePath: "cuda-sm999", auto: "cuda-sm999" });

@@ -21,8 +21,8 @@ const kFlags = ["-std=c++20", "-O3", "--fmad=false", "--expt-relaxed-constexpr",
 
 // Most registers a kernel may use: 65,536 / (threads x blocks wanted on a multiprocessor). First match counts.
 const kBudgets = [
-  { kernel: /linear_kernel.*4TileILi4E/, registers: 255 }, // 128 threads, 2 blocks: prefill
-  { kernel: /linear_kernel/, registers: 96 }, // 128 threads, 5 blocks: decode
+  { kernel: /linear_kernel.*4TileILi[24]E/, registers: 255 }, // 256 threads: prefill
+  { kernel: /linear_kernel/, registers: 128 }, // 128 threads, 4 blocks: decode
   { kernel: /attention_kernelILi1E/, registers: 128 }, // 128 threads, 4 blocks: head_dim up to 128
   { kernel: /attention_kernel/, registers: 255 },
   { kernel: /./, registers: 64 },

@@ -157,16 +157,13 @@ describeIfPlayed("engines on played devices", () => {
     ["on one of two devices", { device: ["cuda:0", "cuda:1"] }, 151],
   ])("fails once, for good, and the process lives: a device that is spoiled %s", (_, options, launch) => {
     const { results, blocks, cuda, later, auto } = generate(options, `fail:${launch}`);
-    const cause = /^CUDA: \w+.*: an illegal memory access was encountered$/;
+    const cause = /CUDA: \w+.*: an illegal memory access was encountered/; // each device may name another launch
     for (const result of results)
       expect(result).toEqual({ code: "ENGINE_FAILED", message: expect.stringMatching(cause) });
     expect(new Set(results.map(({ message }: { message: string }) => message)).size).toBe(1);
     expect(blocks).toMatchObject({ cached: 0, owned: 0 });
-    expect(cuda).toMatchObject({ available: false, reason: expect.stringContaining(results[0].message) });
-    expect(later).toMatchObject({
-      code: "NOT_SUPPORTED",
-      message: expect.stringContaining(results[0].message),
-    });
+    expect(cuda).toMatchObject({ available: false, reason: expect.stringMatching(cause) });
+    expect(later).toMatchObject({ code: "NOT_SUPPORTED", message: expect.stringMatching(cause) });
     expect(auto).not.toContain("cuda"); // and the CPU still works
   });
 });

@@ -9,7 +9,6 @@
 
 #include "cuda_runtime.h"
 #include "fibers.h"
-#include "ops/cuda/launch.h"
 #include "ops/cuda/ptx.h"
 
 namespace {
@@ -61,9 +60,10 @@ struct Device {
 
 template <class... Parameters, class... Arguments>
 void run(void (*kernel)(Parameters...), int threads, size_t shared, Arguments... arguments) {
-  launch({.name = "test", .grid = dim3(1), .block = dim3(static_cast<unsigned>(threads)), .shared_bytes = shared,
-          .stream = nullptr, .bytes = 0, .flops = 0},
-         kernel, arguments...);
+  cudaLaunchConfig_t config;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared;
+  cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 
 // ---- barriers ----

@@ -72,21 +72,22 @@ class PeerGroup final : public CommGroup {
     for (int i = 0; i < kWorkers; ++i) {
       buffers_[i] = std::make_unique<Memory>(2 * buffer_bytes_, devices[i], on_host);
       words_[i] = std::make_unique<Memory>(2 * kPeerBlocks * sizeof(uint32_t), devices[i], on_host);
+      rounds_[i] = std::make_unique<Memory>(2 * sizeof(uint32_t), devices[i], false);
     }
   }
 
   std::unique_ptr<Comm> comm(int worker, Ops& ops) override;
 
-  Exchange exchange(int worker, uint32_t round) const {
-    const size_t at = round % 2 * buffer_bytes_;
+  Exchange exchange(int worker) const {
     const auto words = [&](int of) { return reinterpret_cast<uint32_t*>(words_[of]->data()); };
     return {.first = worker == 0,
-            .round = round,
-            .mine = buffers_[worker]->data() + at,
-            .theirs = buffers_[1 - worker]->data() + at,
+            .buffer_bytes = static_cast<int64_t>(buffer_bytes_),
+            .mine = buffers_[worker]->data(),
+            .theirs = buffers_[1 - worker]->data(),
             .arrived = words(worker),
             .told = words(1 - worker),
-            .abandoned = abandoned_word()};
+            .abandoned = abandoned_word(),
+            .rounds = reinterpret_cast<uint32_t*>(rounds_[worker]->data())};
   }
   void abandon() noexcept { std::atomic_ref(*abandoned_word()).store(1, std::memory_order_release); }
   bool is_abandoned() const {
@@ -98,7 +99,7 @@ class PeerGroup final : public CommGroup {
 
   const size_t buffer_bytes_;
   std::unique_ptr<Memory> abandoned_;  // a word of host memory
-  std::array<std::unique_ptr<Memory>, kWorkers> buffers_, words_;
+  std::array<std::unique_ptr<Memory>, kWorkers> buffers_, words_, rounds_;
 };
 
 class PeerComm final : public Comm {
@@ -116,13 +117,12 @@ class PeerComm final : public Comm {
  private:
   Exchange next() {
     if (group_.is_abandoned()) throw PeerFailed();
-    return group_.exchange(worker_, ++round_);
+    return group_.exchange(worker_);
   }
 
   PeerGroup& group_;
   const int worker_;
   CudaOps& ops_;
-  uint32_t round_ = 0;  // the workers make the same calls, so both count alike
 };
 
 std::unique_ptr<Comm> PeerGroup::comm(int worker, Ops& ops) {

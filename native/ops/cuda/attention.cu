@@ -177,9 +177,8 @@ __device__ __forceinline__ void attend_split(float (&sums)[kColumns][kRows], Row
     if (i < 2 * slabs_of_keys) {
       const bool values = i >= slabs_of_keys;
       const int key = (values ? i - slabs_of_keys : i) * kKeys;
-      load_keys(slabs + i % 2 * kKeys * pitch,
-                values ? reinterpret_cast<const Bf16*>(c.cache.v) : reinterpret_cast<const Bf16*>(c.cache.k),
-                c, place, first + key, first + seen, pitch);
+      load_keys(slabs + i % 2 * kKeys * pitch, values ? c.cache.v : c.cache.k, c, place, first + key,
+                first + seen, pitch);
     }
     commit_copies();
   };
@@ -209,6 +208,7 @@ __device__ __forceinline__ int64_t partial_size(int d) { return int64_t{kRows} *
 // Grid: tiles (x chunks of heads), key-value heads, 1 or splits (with a workspace).
 template <int kColumns>
 __global__ void __launch_bounds__(kThreads, kColumns == 1 ? 4 : 1) attention_kernel(const AttentionCall c) {
+  begin_kernel();
   const int thread = static_cast<int>(threadIdx.x), d = c.cache.head_dim;
   const int pitch = (d + 15) / 16 * 16 + 8;  // 16 bytes more: ldmatrix's rows lie in other banks
   auto& state = *dynamic_shared<RowState>();
@@ -274,6 +274,7 @@ __global__ void __launch_bounds__(kThreads, kColumns == 1 ? 4 : 1) attention_ker
 
 // The splits' results merged ascending. Grid as attention_kernel's, without the splits.
 __global__ void __launch_bounds__(kThreads) merge_splits_kernel(const AttentionCall c, int splits) {
+  begin_kernel();
   const int d = c.cache.head_dim;
   const Place place = place_of(c);
   const int queries = place.queries(c.group);
@@ -299,7 +300,7 @@ __global__ void __launch_bounds__(kThreads) merge_splits_kernel(const AttentionC
 // ---- launchers ----
 
 template <int kColumns>
-void launch_attention(const AttentionCall& c, cudaStream_t stream) {
+void launch_attention(const AttentionCall& c, double keys, Stream& stream) {
   const int d = c.cache.head_dim, pitch = (d + 15) / 16 * 16 + 8;
   const unsigned blocks = static_cast<unsigned>(c.tile_count * ((c.group + kRows - 1) / kRows));
   const unsigned heads = static_cast<unsigned>(c.cache.kv_heads);
@@ -309,8 +310,8 @@ void launch_attention(const AttentionCall& c, cudaStream_t stream) {
           .block = dim3(kThreads),
           .shared_bytes = sizeof(RowState) + static_cast<size_t>((kRows + 2 * kKeys) * pitch) * sizeof(Bf16),
           .stream = stream,
-          .bytes = 4.0 * c.keys * d * c.cache.kv_heads,
-          .flops = 4.0 * c.keys * d * kRows * c.cache.kv_heads},
+          .bytes = 4.0 * keys * d * c.cache.kv_heads,
+          .flops = 4.0 * keys * d * kRows * c.cache.kv_heads},
          attention_kernel<kColumns>, c);
   if (c.workspace == nullptr) return;
   launch({.name = "merge_splits",
@@ -329,13 +330,13 @@ int64_t attention_workspace(int64_t partials, int32_t head_dim) {
   return partials * kAttentionRows * (head_dim + 2);
 }
 
-void attention(const AttentionCall& call, cudaStream_t stream) {
+void attention(const AttentionCall& call, double keys, Stream& stream) {
   if (call.cache.head_dim <= kThreads)
-    launch_attention<1>(call, stream);
+    launch_attention<1>(call, keys, stream);
   else if (call.cache.head_dim <= 2 * kThreads)
-    launch_attention<2>(call, stream);
+    launch_attention<2>(call, keys, stream);
   else
-    launch_attention<4>(call, stream);
+    launch_attention<4>(call, keys, stream);
 }
 
 }  // namespace lockstep::cuda

@@ -14,6 +14,7 @@
 
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/sampler.h"
+#include "ops/cuda/stream.h"
 #include "ops/ops.h"
 
 namespace lockstep::cuda {
@@ -41,7 +42,7 @@ class CudaOps final : public Ops {
   CudaOps(int device, std::string path);
   ~CudaOps() override;
 
-  cudaStream_t stream() const { return stream_; }  // what the verbs are ordered on
+  Stream& stream() { return stream_; }  // what the verbs are ordered on
 
   const char* compute_path() const noexcept override { return path_.c_str(); }
   std::unique_ptr<Buffer> allocate(size_t bytes) override;
@@ -79,7 +80,7 @@ class CudaOps final : public Ops {
     int64_t slot_count = 0;
     std::vector<int32_t> block_offsets;  // of each sequence, in `blocks`
     int32_t largest_block = -1;
-    // Tiles of attention follow from the heads' ratio too: sent with the first layer's call.
+    // Tiles of attention follow from the heads' ratio, too.
     int32_t tile_group = 0, tile_count = 0, max_splits = 0;
     double keys = 0;
   };
@@ -99,7 +100,7 @@ class CudaOps final : public Ops {
   const int device_;
   const std::string path_;
   int multiprocessors_ = 0;
-  cudaStream_t stream_ = nullptr;
+  Stream stream_;
   std::map<std::tuple<const void*, int64_t, int64_t, int64_t>, std::pair<std::unique_ptr<Buffer>, int64_t>>
       placed_;
   Growing step_host_{true}, step_device_{false}, tiles_host_{true}, tiles_device_{false};

@@ -2,6 +2,7 @@
 #include "ops/cuda/cuda_ops.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "ops/cuda/cuda_backend.h"
@@ -29,6 +30,9 @@ class DeviceBuffer final : public Buffer {
   size_t bytes_;
 };
 
+// Steps of at most so many tokens are replayed as graphs where they repeat: decoding. In larger ones the kernels
+// take longer than their launches.
+constexpr int64_t kKeptTokens = 64;
 constexpr int64_t kPieceElements = 8;  // BF16 values in 16 bytes: placed rows start at multiples
 
 }  // namespace
@@ -59,24 +63,23 @@ CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::mov
   use_device();
   check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device_),
         "asking the device");
-  check(cudaStreamCreate(&stream_), "making a stream");
+  stream_.open(device_);
 }
 
 CudaOps::~CudaOps() {
-  cudaSetDevice(device_);  // for the members, too
-  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  cudaSetDevice(device_);  // for the members
 }
 
 void CudaOps::use_device() const { check(cudaSetDevice(device_), "choosing the device"); }
 
 void CudaOps::synchronize() {
   use_device();
-  check(cudaStreamSynchronize(stream_), "waiting for the device");
+  stream_.synchronize();
 }
 
 std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
   use_device();
-  return std::make_unique<DeviceBuffer>(bytes, stream_);
+  return std::make_unique<DeviceBuffer>(bytes, stream_.get());
 }
 
 size_t CudaOps::free_bytes() {
@@ -111,7 +114,7 @@ Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
     buffer = allocate(static_cast<size_t>(host.rows * stride) * sizeof(BFloat16));
     check(cudaMemcpy2DAsync(buffer->data(), static_cast<size_t>(stride) * 2, host.data,
                             static_cast<size_t>(host.stride) * 2, static_cast<size_t>(host.cols) * 2,
-                            static_cast<size_t>(host.rows), cudaMemcpyHostToDevice, stream_),
+                            static_cast<size_t>(host.rows), cudaMemcpyHostToDevice, stream_.get()),
           "copying weights");
     synchronize();
   }
@@ -120,13 +123,13 @@ Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
 
 void CudaOps::upload(void* device, const void* host, size_t bytes) {
   use_device();
-  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "upload");
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_.get()), "upload");
   synchronize();
 }
 
 void CudaOps::download(void* host, const void* device, size_t bytes) {
   use_device();
-  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_), "download");
+  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_.get()), "download");
   synchronize();
 }
 
@@ -135,6 +138,7 @@ void CudaOps::download(void* host, const void* device, size_t bytes) {
 void CudaOps::begin_step(const StepArrays& step) {
   // The last step may still be reading this buffer. Overlapped steps will need two of them, in turn.
   synchronize();
+  stream_.begin_step(std::ssize(step.tokens) <= kKeptTokens);
   step_ = {};
   step_.host = step;
   blocks_.clear();
@@ -178,11 +182,13 @@ void CudaOps::begin_step(const StepArrays& step) {
     *p.to = device + at;
     at += p.bytes;
   }
-  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "sending a step's arrays");
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_.ahead()),
+        "sending a step's arrays");
 }
 
 void CudaOps::build_tiles(int32_t group) {
   if (step_.tile_group == group) return;
+  if (step_.tile_group != 0) synchronize();  // other tiles are in use
   step_.tile_group = group;
   const int32_t tile_tokens = std::max(1, kAttentionRows / group);
   tiles_.clear();
@@ -199,12 +205,13 @@ void CudaOps::build_tiles(int32_t group) {
     }
   }
   step_.tile_count = static_cast<int32_t>(tiles_.size());
+  // In powers of two, so that few steps differ by it; blocks of splits that no tile has end at once.
+  step_.max_splits = static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(step_.max_splits)));
   const size_t bytes = tiles_.size() * sizeof(AttentionTile);
   if (bytes == 0) return;
-  synchronize();
   std::memcpy(tiles_host_.at_least(bytes), tiles_.data(), bytes);
   check(cudaMemcpyAsync(tiles_device_.at_least(bytes), tiles_host_.data(), bytes, cudaMemcpyHostToDevice,
-                        stream_),
+                        stream_.ahead()),
         "sending tiles");
 }
 

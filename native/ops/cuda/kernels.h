@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "ops/cuda/stream.h"
 #include "ops/sampling.h"
 #include "ops/tensor.h"
 
@@ -26,39 +27,46 @@ struct LinearCall {
   int64_t x_stride = 0;
   int64_t tokens = 0;
   int64_t k = 0;
-  int parts = 1;         // divides k
-  bool aligned = false;  // every row of every part starts at a multiple of 16 bytes
+  int parts = 1;    // divides k
+  int aligned = 0;  // whether every row of every part starts at a multiple of 16 bytes
 };
 
-void linear(const LinearCall& call, cudaStream_t stream);          // float32 outputs
-void linear_rounded(const LinearCall& call, cudaStream_t stream);  // BF16 outputs
+void linear(const LinearCall& call, Stream& stream);          // float32 outputs
+void linear_rounded(const LinearCall& call, Stream& stream);  // BF16 outputs
 void linear_gate_up(const LinearCall& call,
-                    cudaStream_t stream);  // rows[0] gate, rows[1] up; y of rows[0], BF16
+                    Stream& stream);  // rows[0] gate, rows[1] up; y of rows[0], BF16
 
 // y[i] = x[rows[i]]. y [count, cols], rows [count] on the device.
-void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, cudaStream_t stream);
+void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, Stream& stream);
 
 // y += x.
-void add_rows(Matrix<float> y, Matrix<const float> x, cudaStream_t stream);
+void add_rows(Matrix<float> y, Matrix<const float> x, Stream& stream);
 
 // sum null: y = rms_norm(x); else x = bf16(x + bf16(sum)) first.
 void rms_norm(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum, const uint16_t* weight,
-              float eps, cudaStream_t stream);
+              float eps, Stream& stream);
 
 void rope_table(Matrix<float> table, const int32_t* positions, const float* inv_freq, float scale,
-                cudaStream_t stream);
+                Stream& stream);
+
+// One layer's KV cache: K and V both [block, Hkv, 16 keys, d].
+struct Cache {
+  uint16_t *k, *v;
+  int32_t kv_heads, head_dim;
+};
 
 // Norm and rotation of q and k heads, K and V to their slots.
 struct HeadsCall {
-  Matrix<uint16_t> q;               // [T, Hq * d], in place
-  Matrix<uint16_t> kv;              // [T, 2 * Hkv * d]: K, then V
-  KvLayer cache;                    // K and V both [block, Hkv, 16 keys, d]
+  Matrix<uint16_t> q;   // [T, Hq * d], in place
+  Matrix<uint16_t> kv;  // [T, 2 * Hkv * d]: K, then V
+  Cache cache;
   const uint16_t *q_norm, *k_norm;  // [d]
+  Matrix<const float> rope;         // [T, d]
+  const int64_t* slots;             // [T]: block * 16 + key, or -1
+  int32_t query_heads;
   float eps;
-  Matrix<const float> rope;  // [T, d]
-  const int64_t* slots;      // [T]: block * 16 + key, or -1
 };
-void finish_heads(const HeadsCall& call, cudaStream_t stream);
+void finish_heads(const HeadsCall& call, Stream& stream);
 
 // A few tokens of one sequence: with all query heads of a key-value head, one tile of attention.
 struct AttentionTile {
@@ -72,7 +80,7 @@ constexpr int kAttentionRows = 16;  // query rows (tokens x heads of a group) in
 struct AttentionCall {
   Matrix<uint16_t> y;        // [T, Hq * d]
   Matrix<const uint16_t> q;  // same
-  KvLayer cache;
+  Cache cache;
   const int32_t* blocks;       // the step's block numbers
   const AttentionTile* tiles;  // [tile_count]
   int32_t tile_count;
@@ -80,9 +88,9 @@ struct AttentionCall {
   int32_t group;       // Hq / Hkv
   float scale;
   float* workspace;  // partial results of splits, or null: a block walks all splits of its tile itself
-  double keys;       // read in all, for the profiler
 };
-void attention(const AttentionCall& call, cudaStream_t stream);
+// `keys`: read in all, for the profiler.
+void attention(const AttentionCall& call, double keys, Stream& stream);
 // Floats that `workspace` needs for so many (tile, head, split).
 int64_t attention_workspace(int64_t partials, int32_t head_dim);
 

@@ -6,10 +6,9 @@
 #include <string>
 
 #include "base/error.h"
+#include "ops/cuda/stream.h"
 
 namespace lockstep::cuda {
-
-constexpr size_t kSharedWithoutAsking = 48 * 1024;  // bytes; beyond, a kernel must opt in
 
 // Why no CUDA call of this process can succeed any more; empty while they can. An error that spoils the
 // context (an illegal address, a dead device) is answered by every later call, in every thread: only another
@@ -45,28 +44,9 @@ inline void check(cudaError_t error, const char* what) {
   throw Error("ENGINE_FAILED", text);
 }
 
-// Where a launch runs, and what it moves: the profiler divides by it (bytes of device memory, FLOPs).
-struct Launch {
-  const char* name;
-  dim3 grid, block;
-  size_t shared_bytes;
-  cudaStream_t stream;
-  double bytes, flops;
-};
-
 template <class... Parameters, class... Arguments>
 void launch(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
-  if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
-  if (l.shared_bytes > kSharedWithoutAsking)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(l.shared_bytes)),
-          l.name);
-  cudaLaunchConfig_t config = {};
-  config.gridDim = l.grid;
-  config.blockDim = l.block;
-  config.dynamicSmemBytes = l.shared_bytes;
-  config.stream = l.stream;
-  check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), l.name);
+  l.stream.add(l, kernel, arguments...);
 }
 
 inline unsigned ceil_div(int64_t a, int64_t b) { return static_cast<unsigned>((a + b - 1) / b); }

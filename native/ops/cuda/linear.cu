@@ -19,26 +19,27 @@ namespace {
 
 constexpr int kSlab = 64;   // elements of K in a slab
 constexpr int kSlices = 4;  // of a part
-constexpr int kStages = 3;  // slabs in flight or in use
 
 enum class Output { kFloat, kBf16, kGateUp };
 
 // ---- kernels ----
 
-// Tile: kRowWarps * kRowTiles * 16 weight rows by kTokenTiles * 8 tokens. kSliceWarps is 4 (a warp per slice,
-// one row warp) or 1 (row warps walk all slices together).
-template <int kRowWarps_, int kSliceWarps_, int kRowTiles_, int kTokenTiles_>
+// Tile: kRowWarps * kRowTiles * 16 weight rows by kTokenWarps * kTokenTiles * 8 tokens. kSliceWarps is 4 (a
+// warp per slice and each walks its own) or 1 (all warps walk all slices together). kStages: slabs in flight or
+// in use.
+template <int kRowWarps_, int kTokenWarps_, int kSliceWarps_, int kRowTiles_, int kTokenTiles_, int kStages_>
 struct Tile {
-  static constexpr int kRowWarps = kRowWarps_, kSliceWarps = kSliceWarps_;
-  static constexpr int kRowTiles = kRowTiles_, kTokenTiles = kTokenTiles_;
-  static constexpr int kRows = kRowWarps * kRowTiles * 16, kTokens = kTokenTiles * 8;
-  static constexpr int kThreads = 32 * kRowWarps * kSliceWarps;
+  static constexpr int kRowWarps = kRowWarps_, kTokenWarps = kTokenWarps_, kSliceWarps = kSliceWarps_;
+  static constexpr int kRowTiles = kRowTiles_, kTokenTiles = kTokenTiles_, kStages = kStages_;
+  static constexpr int kRows = kRowWarps * kRowTiles * 16, kTokens = kTokenWarps * kTokenTiles * 8;
+  static constexpr int kThreads = 32 * kRowWarps * kTokenWarps * kSliceWarps;
   static constexpr int kGroupThreads = kThreads / kSliceWarps;  // load and walk together
-  static_assert(kSliceWarps == 1 || (kSliceWarps == kSlices && kRowWarps == 1));
+  static_assert(kSliceWarps == 1 || (kSliceWarps == kSlices && kRowWarps * kTokenWarps == 1));
 
   struct Shared {
     Bf16 slabs[kStages][kSliceWarps][kRows + kTokens][kSlab];
-    float sums[kSliceWarps == 1 ? 1 : 2 * kSlices][kRows][kTokens];  // a slice's, where warps hold them
+    float sums[kSliceWarps == 1 ? 1 : 2 * kSlices][kSliceWarps == 1 ? 1 : kRows]
+              [kSliceWarps == 1 ? 1 : kTokens];  // a slice's, where warps hold them
   };
 };
 
@@ -106,27 +107,55 @@ __device__ __forceinline__ void load_piece(Bf16* to, const Bf16* row, int k, int
   }
 }
 
+// Which rows of a slab: those of W, which no kernel before writes; those of x; both.
+enum class Load { kWeights, kTokens, kBoth };
+
+// One thread's share of every slab: 16 bytes of each of a few rows, whose addresses are found once.
 template <class T, Output kOutput>
-__device__ void load_slab(Bf16 (&slab)[T::kRows + T::kTokens][kSlab], const LinearCall& c, const Walk& walk,
-                          int64_t first_row, int64_t first_token, int thread) {
-  const int k = walk.k_begin(), k_end = walk.k_end();
-  for (int i = thread; i < (T::kRows + T::kTokens) * 8; i += T::kGroupThreads) {
-    const int row = i / 8, piece = i % 8;
-    const Bf16* from = nullptr;
-    if (row < T::kRows)
-      from = weight_row<kOutput>(c, first_row + row);
-    else if (first_token + row - T::kRows < c.tokens)
-      from = c.x + (first_token + row - T::kRows) * c.x_stride;
-    load_piece(&slab[row][(piece ^ (row % 8)) * 8], from, k + piece * 8, k_end, c.aligned, c.x);
+class Loader {
+ public:
+  __device__ Loader(const LinearCall& c, int64_t first_row, int64_t first_token, int thread)
+      : thread_(thread), aligned_(c.aligned != 0), somewhere_(c.x) {
+#pragma unroll
+    for (int i = 0; i < kShare; ++i) {
+      const int row = row_of(i);
+      if (row < T::kRows)
+        rows_[i] = weight_row<kOutput>(c, first_row + row);
+      else
+        rows_[i] = first_token + row - T::kRows < c.tokens ? c.x + (first_token + row - T::kRows) * c.x_stride
+                                                           : nullptr;
+    }
   }
-}
+
+  template <Load kLoad>
+  __device__ void load(Bf16 (&slab)[T::kRows + T::kTokens][kSlab], const Walk& walk) const {
+    const int piece = thread_ % 8, k = walk.k_begin() + piece * 8, k_end = walk.k_end();
+#pragma unroll
+    for (int i = 0; i < kShare; ++i) {
+      const int row = row_of(i);
+      if (kLoad == Load::kWeights && row >= T::kRows) continue;
+      if (kLoad == Load::kTokens && row < T::kRows) continue;
+      load_piece(&slab[row][(piece ^ (row % 8)) * 8], rows_[i], k, k_end, aligned_, somewhere_);
+    }
+  }
+
+ private:
+  static constexpr int kShare = (T::kRows + T::kTokens) * 8 / T::kGroupThreads;
+  static_assert((T::kRows + T::kTokens) * 8 % T::kGroupThreads == 0);
+  __device__ int row_of(int i) const { return thread_ / 8 + i * (T::kGroupThreads / 8); }
+
+  int thread_;
+  bool aligned_;
+  const Bf16* somewhere_;
+  const Bf16* rows_[kShare];  // null: none, zeros
+};
 
 template <class T>
 using Sums = float[T::kRowTiles][T::kTokenTiles][4];
 
 template <class T>
 __device__ void multiply_slab(Sums<T>& sums, const Bf16 (&slab)[T::kRows + T::kTokens][kSlab], int row_warp,
-                              int lane) {
+                              int token_warp, int lane) {
   for (int step = 0; step < kSlab / 16; ++step) {
     uint32_t a[T::kRowTiles][4];
 #pragma unroll
@@ -136,7 +165,7 @@ __device__ void multiply_slab(Sums<T>& sums, const Bf16 (&slab)[T::kRows + T::kT
     }
 #pragma unroll
     for (int n = 0; n < T::kTokenTiles; ++n) {
-      const int row = T::kRows + n * 8 + lane % 8;
+      const int row = T::kRows + (token_warp * T::kTokenTiles + n) * 8 + lane % 8;
       uint32_t b[2];
       ldmatrix_x2(b, &slab[row][((2 * step + lane / 8 % 2) ^ (row % 8)) * 8]);
 #pragma unroll
@@ -237,10 +266,13 @@ __device__ __forceinline__ void clear(Sums<T>& sums) {
 
 // Grid: tiles of rows by tiles of tokens.
 template <class T, Output kOutput>
-__global__ void __launch_bounds__(T::kThreads) linear_kernel(const LinearCall c) {
+__global__ void __launch_bounds__(T::kThreads, T::kSliceWarps == 1 ? 1 : 4)
+    linear_kernel(const LinearCall c) {
   auto& shared = *dynamic_shared<typename T::Shared>();
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  const int slice_warp = T::kSliceWarps == 1 ? 0 : warp, row_warp = T::kSliceWarps == 1 ? warp : 0;
+  const int slice_warp = T::kSliceWarps == 1 ? 0 : warp;
+  const int row_warp = T::kSliceWarps == 1 ? warp % T::kRowWarps : 0;
+  const int token_warp = T::kSliceWarps == 1 ? warp / T::kRowWarps : 0;
   const int group_thread = T::kSliceWarps == 1 ? thread : lane;
   const int64_t first_row = int64_t{blockIdx.x} * T::kRows, first_token = int64_t{blockIdx.y} * T::kTokens;
   const auto group_barrier = [] {
@@ -250,19 +282,32 @@ __global__ void __launch_bounds__(T::kThreads) linear_kernel(const LinearCall c)
       __syncwarp();
   };
 
+  constexpr int kStages = T::kStages;
   Walk ahead(static_cast<int>(c.k), c.parts, slice_warp, kSlices / T::kSliceWarps);
   Walk here = ahead;
-  int loading = 0;  // the stage that `ahead` goes to
+  // The first slabs' weights come while earlier kernels still run: they are no results of theirs.
+  let_next_begin();
+  const Loader<T, kOutput> loader(c, first_row, first_token, group_thread);
+  Walk start = ahead;
+  for (int stage = 0; stage + 1 < kStages && !start.done(); ++stage, start.next())
+    loader.template load<Load::kWeights>(shared.slabs[stage][slice_warp], start);
+  wait_for_earlier();
+  for (int stage = 0; stage + 1 < kStages; ++stage) {
+    if (!ahead.done()) {
+      loader.template load<Load::kTokens>(shared.slabs[stage][slice_warp], ahead);
+      ahead.next();
+    }
+    commit_copies();
+  }
+  int loading = kStages - 1;  // the stage that `ahead` goes to
   const auto load_next = [&] {
     if (!ahead.done()) {
-      load_slab<T, kOutput>(shared.slabs[loading][slice_warp], c, ahead, first_row, first_token,
-                            group_thread);
+      loader.template load<Load::kBoth>(shared.slabs[loading][slice_warp], ahead);
       ahead.next();
     }
     loading = loading + 1 == kStages ? 0 : loading + 1;
     commit_copies();  // an empty group where nothing is left, so that the count stays the stage's
   };
-  for (int stage = 0; stage + 1 < kStages; ++stage) load_next();
 
   Sums<T> sums, total;
   clear<T>(sums);
@@ -271,7 +316,7 @@ __global__ void __launch_bounds__(T::kThreads) linear_kernel(const LinearCall c)
     wait_copies<kStages - 2>();
     group_barrier();  // every thread's share of this slab is there, and the slab before is no longer read
     load_next();
-    multiply_slab<T>(sums, shared.slabs[stage][slice_warp], row_warp, lane);
+    multiply_slab<T>(sums, shared.slabs[stage][slice_warp], row_warp, token_warp, lane);
     const bool slice_ends = here.last_of_slice();
     const int part = here.part, slice = here.slice;
     here.next();
@@ -286,7 +331,8 @@ __global__ void __launch_bounds__(T::kThreads) linear_kernel(const LinearCall c)
             total[m][n][i] = first_slice ? sums[m][n][i] : total[m][n][i] + sums[m][n][i];
       first_slice = here.done() || here.part != part;
       if (first_slice)
-        store_sums<T, kOutput>(c, total, part, first_row + row_warp * T::kRowTiles * 16, first_token, lane);
+        store_sums<T, kOutput>(c, total, part, first_row + row_warp * T::kRowTiles * 16,
+                               first_token + token_warp * T::kTokenTiles * 8, lane);
     } else {
 #pragma unroll
       for (int m = 0; m < T::kRowTiles; ++m)
@@ -310,7 +356,7 @@ __global__ void __launch_bounds__(T::kThreads) linear_kernel(const LinearCall c)
 // ---- launchers ----
 
 template <class T, Output kOutput>
-void launch_tile(const LinearCall& c, int64_t rows, cudaStream_t stream) {
+void launch_tile(const LinearCall& c, int64_t rows, Stream& stream) {
   launch(
       {.name = "linear",
        .grid = dim3(ceil_div(rows, T::kRows), ceil_div(c.tokens, T::kTokens)),
@@ -324,28 +370,30 @@ void launch_tile(const LinearCall& c, int64_t rows, cudaStream_t stream) {
 
 // The tile follows from T; no tile changes a bit.
 template <Output kOutput>
-void launch_linear(const LinearCall& c, cudaStream_t stream) {
+void launch_linear(const LinearCall& c, Stream& stream) {
   int64_t rows = 0;
   if constexpr (kOutput == Output::kGateUp)
     rows = (c.rows[0].rows + 7) / 8 * 16;
   else
     for (const LinearCall::Rows& one : c.rows) rows += one.rows;
   if (c.tokens <= 8)
-    launch_tile<Tile<1, 4, 1, 1>, kOutput>(c, rows, stream);
+    launch_tile<Tile<1, 1, 4, 1, 1, 4>, kOutput>(c, rows, stream);
+  else if (c.tokens <= 16)
+    launch_tile<Tile<1, 1, 4, 1, 2, 3>, kOutput>(c, rows, stream);
   else if (c.tokens <= 32)
-    launch_tile<Tile<1, 4, 1, 4>, kOutput>(c, rows, stream);
-  else
-    launch_tile<Tile<4, 1, 2, 8>, kOutput>(c, rows, stream);
+    launch_tile<Tile<1, 1, 4, 1, 4, 3>, kOutput>(c, rows, stream);
+  else if (c.tokens <= 64)
+    launch_tile<Tile<2, 2, 1, 1, 4, 6>, kOutput>(c, rows, stream);
+  else if (c.tokens <= 256)
+    launch_tile<Tile<2, 2, 1, 2, 4, 4>, kOutput>(c, rows, stream);
+  else  // as many tokens as registers hold
+    launch_tile<Tile<4, 2, 1, 2, kOutput == Output::kGateUp ? 6 : 8, 3>, kOutput>(c, rows, stream);
 }
 
 }  // namespace
 
-void linear(const LinearCall& call, cudaStream_t stream) { launch_linear<Output::kFloat>(call, stream); }
-void linear_rounded(const LinearCall& call, cudaStream_t stream) {
-  launch_linear<Output::kBf16>(call, stream);
-}
-void linear_gate_up(const LinearCall& call, cudaStream_t stream) {
-  launch_linear<Output::kGateUp>(call, stream);
-}
+void linear(const LinearCall& call, Stream& stream) { launch_linear<Output::kFloat>(call, stream); }
+void linear_rounded(const LinearCall& call, Stream& stream) { launch_linear<Output::kBf16>(call, stream); }
+void linear_gate_up(const LinearCall& call, Stream& stream) { launch_linear<Output::kGateUp>(call, stream); }
 
 }  // namespace lockstep::cuda

@@ -14,8 +14,9 @@ struct NormShared {
 
 // Grid: a block a row; 32 threads for rows of at most kWarpNorm elements, else kNormThreads.
 __global__ void __launch_bounds__(kNormThreads)
-    rms_norm_kernel(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum,
-                    const uint16_t* __restrict__ weight, float eps) {
+    rms_norm_kernel(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum, const uint16_t* weight,
+                    float eps) {
+  begin_kernel();
   auto& shared = *dynamic_shared<NormShared>();
   const int64_t row = blockIdx.x, n = x.cols;
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
@@ -40,7 +41,7 @@ __global__ void __launch_bounds__(kNormThreads)
 }  // namespace
 
 void rms_norm(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum, const uint16_t* weight,
-              float eps, cudaStream_t stream) {
+              float eps, Stream& stream) {
   const double elements = static_cast<double>(x.rows * x.cols);
   launch({.name = "rms_norm",
           .grid = dim3(static_cast<unsigned>(x.rows)),

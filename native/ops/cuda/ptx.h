@@ -32,6 +32,24 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(NewestGroupsLeft) : "memory");
 }
 
+// Where kernels overlap (sm_90 and later): the next one on the stream may begin, as soon as every block has said so;
+// and everything that the ones before have written is there. Every kernel waits, so "before" goes all the way back.
+__device__ __forceinline__ void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void wait_for_earlier() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// What a kernel without anything to do before the earlier ones have ended begins with.
+__device__ __forceinline__ void begin_kernel() {
+  let_next_begin();
+  wait_for_earlier();
+}
+
 // A word that another device reads or writes, ordered against all memory of the system: what the writer wrote
 // before release_system() is seen by whoever has read the word with acquire_system().
 __device__ __forceinline__ void release_system(uint32_t* word, uint32_t value) {

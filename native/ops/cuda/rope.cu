@@ -16,8 +16,9 @@ namespace {
 // ---- kernels ----
 
 // Grid: a block a token.
-__global__ void rope_table_kernel(Matrix<float> table, const int32_t* __restrict__ positions,
-                                  const float* __restrict__ inv_freq, float scale) {
+__global__ void rope_table_kernel(Matrix<float> table, const int32_t* positions, const float* inv_freq,
+                                  float scale) {
+  begin_kernel();
   const int64_t half = table.cols / 2;
   float* const row = table.data + int64_t{blockIdx.x} * table.stride;
   const float position = static_cast<float>(positions[blockIdx.x]);
@@ -49,9 +50,10 @@ __device__ void norm_and_rotate(Bf16* stage, Bf16* head, const Bf16* weight, con
 
 // Grid: tokens by heads (query heads, then key-value heads); a warp each.
 __global__ void __launch_bounds__(32) finish_heads_kernel(const HeadsCall c) {
+  begin_kernel();
   const int d = c.cache.head_dim, lane = static_cast<int>(threadIdx.x);
   Bf16* const stage = dynamic_shared<Bf16>();
-  const int64_t token = blockIdx.x, query_heads = c.q.cols / d;
+  const int64_t token = blockIdx.x, query_heads = c.query_heads;
   const float* const rope = c.rope.data + token * c.rope.stride;
   if (blockIdx.y < query_heads) {
     norm_and_rotate(stage, c.q.data + token * c.q.stride + int64_t{blockIdx.y} * d, c.q_norm, rope, d, c.eps);
@@ -65,8 +67,8 @@ __global__ void __launch_bounds__(32) finish_heads_kernel(const HeadsCall c) {
   const int64_t to =
       ((slot / kBlockTokens * c.cache.kv_heads + head) * kBlockTokens + slot % kBlockTokens) * d;
   for (int i = lane; i < d; i += 32) {
-    reinterpret_cast<Bf16*>(c.cache.k)[to + i] = k[i];
-    reinterpret_cast<Bf16*>(c.cache.v)[to + i] = v[i];
+    c.cache.k[to + i] = k[i];
+    c.cache.v[to + i] = v[i];
   }
 }
 
@@ -75,7 +77,7 @@ __global__ void __launch_bounds__(32) finish_heads_kernel(const HeadsCall c) {
 // ---- launchers ----
 
 void rope_table(Matrix<float> table, const int32_t* positions, const float* inv_freq, float scale,
-                cudaStream_t stream) {
+                Stream& stream) {
   launch({.name = "rope_table",
           .grid = dim3(static_cast<unsigned>(table.rows)),
           .block = dim3(64),
@@ -86,8 +88,8 @@ void rope_table(Matrix<float> table, const int32_t* positions, const float* inv_
          rope_table_kernel, table, positions, inv_freq, scale);
 }
 
-void finish_heads(const HeadsCall& call, cudaStream_t stream) {
-  const int64_t d = call.cache.head_dim, heads = call.q.cols / d + call.cache.kv_heads;
+void finish_heads(const HeadsCall& call, Stream& stream) {
+  const int64_t d = call.cache.head_dim, heads = call.query_heads + call.cache.kv_heads;
   launch({.name = "finish_heads",
           .grid = dim3(static_cast<unsigned>(call.q.rows), static_cast<unsigned>(heads)),
           .block = dim3(32),

@@ -9,8 +9,8 @@ namespace lockstep::cuda {
 namespace {
 
 // Grid: a block a row.
-__global__ void copy_rows_kernel(Matrix<uint16_t> y, Matrix<const uint16_t> x,
-                                 const int32_t* __restrict__ rows) {
+__global__ void copy_rows_kernel(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows) {
+  begin_kernel();
   const uint16_t* const from = x.data + int64_t{rows[blockIdx.x]} * x.stride;
   uint16_t* const to = y.data + int64_t{blockIdx.x} * y.stride;
   for (int64_t i = threadIdx.x; i < x.cols; i += blockDim.x) to[i] = from[i];
@@ -18,6 +18,7 @@ __global__ void copy_rows_kernel(Matrix<uint16_t> y, Matrix<const uint16_t> x,
 
 // Grid: a block a row.
 __global__ void add_rows_kernel(Matrix<float> y, Matrix<const float> x) {
+  begin_kernel();
   float* const to = y.data + int64_t{blockIdx.x} * y.stride;
   const float* const from = x.data + int64_t{blockIdx.x} * x.stride;
   for (int64_t i = threadIdx.x; i < y.cols; i += blockDim.x) to[i] = to[i] + from[i];
@@ -25,7 +26,7 @@ __global__ void add_rows_kernel(Matrix<float> y, Matrix<const float> x) {
 
 }  // namespace
 
-void add_rows(Matrix<float> y, Matrix<const float> x, cudaStream_t stream) {
+void add_rows(Matrix<float> y, Matrix<const float> x, Stream& stream) {
   launch({.name = "add_rows",
           .grid = dim3(static_cast<unsigned>(y.rows)),
           .block = dim3(256),
@@ -36,7 +37,7 @@ void add_rows(Matrix<float> y, Matrix<const float> x, cudaStream_t stream) {
          add_rows_kernel, y, x);
 }
 
-void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, cudaStream_t stream) {
+void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, Stream& stream) {
   launch({.name = "copy_rows",
           .grid = dim3(static_cast<unsigned>(y.rows)),
           .block = dim3(128),

@@ -89,13 +89,14 @@ Sampler::Sampler()
 Sampler::~Sampler() = default;
 
 void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows,
-                     cudaStream_t stream) {
+                     Stream& stream) {
   const int32_t vocabulary = static_cast<int32_t>(logits.cols), count = static_cast<int32_t>(rows.size());
   for (const SampleRow& row : rows) check_sample_row(row, vocabulary);
   if (rows.empty()) return;
   rows_.clear();
   words_.clear();
   int32_t originals = 0, lists = 0, ordered = 0;
+  bool drawn = false;
   const auto append = [&](auto list) {  // of 32-bit words
     const int32_t at = static_cast<int32_t>(words_.size());
     const size_t size = list.size_bytes() / sizeof(int32_t);
@@ -122,6 +123,7 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
     d.originals_at = originals, originals += d.history + d.bias + d.banned;
     d.lists_at = lists, lists += d.top_logprobs + d.ids;
     d.candidates = needs_order(row, vocabulary) ? ordered++ : -1;
+    drawn = drawn || row.temperature > 0;
     rows_.push_back(d);
   }
 
@@ -134,7 +136,7 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
                                                                   input_device_->at_least(input_bytes);
   std::memcpy(host, rows_.data(), row_bytes);
   if (!words_.empty()) std::memcpy(host + row_bytes, words_.data(), input_bytes - row_bytes);
-  check(cudaMemcpyAsync(input, host, input_bytes, cudaMemcpyHostToDevice, stream),
+  check(cudaMemcpyAsync(input, host, input_bytes, cudaMemcpyHostToDevice, stream.ahead()),
         "sending sampling options");
   call.options = reinterpret_cast<const DeviceRow*>(input);
   call.words = reinterpret_cast<const int32_t*>(input + row_bytes);
@@ -147,10 +149,11 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
   carve_output(call, output, list_count);
   if (ordered > 0) call.keys = reinterpret_cast<uint64_t*>(keys_->at_least(key_bytes(call, ordered)));
 
-  cuda::sample(call, lists > 0, ordered > 0, stream);
-  check(cudaMemcpyAsync(output_host, output, output_bytes, cudaMemcpyDeviceToHost, stream),
+  cuda::sample(call, {.lists = lists > 0, .order = ordered > 0, .adjusted = originals > 0, .drawn = drawn},
+               stream);
+  check(cudaMemcpyAsync(output_host, output, output_bytes, cudaMemcpyDeviceToHost, stream.get()),
         "reading samples");
-  check(cudaStreamSynchronize(stream), "waiting for samples");
+  stream.synchronize();
 
   carve_output(call, output_host, list_count);
   for (size_t i = 0; i < R; ++i) {

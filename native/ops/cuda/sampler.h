@@ -16,6 +16,7 @@
 namespace lockstep::cuda {
 
 class Growing;
+class Stream;
 
 constexpr int kLogitChunk = 4096;  // tokens per chunk of log-sum-exp, by absolute token id
 
@@ -64,6 +65,7 @@ struct SamplingCall {
   float* logits;  // [rows, V], overwritten
   int64_t stride;
   int32_t vocabulary, rows, chunks;
+  int32_t key_stride;        // a power of two, at least V
   const DeviceRow* options;  // [rows]
   const int32_t* words;
   Original* originals;
@@ -71,14 +73,17 @@ struct SamplingCall {
   ChunkStats* stats;      // [rows, chunks]
   Racer* racers;          // [rows, chunks]
   uint64_t* keys;         // [rows with an order, key_stride]
-  int32_t key_stride;     // a power of two, at least V
   DeviceResult* results;  // [rows]
   int32_t* list_tokens;
   double* list_logprobs;
 };
-// Launches everything; results are there once the stream has got so far. any_list, any_order: some row needs
-// it.
-void sample(const SamplingCall& call, bool any_list, bool any_order, cudaStream_t stream);
+struct SamplingNeeds {  // of some row
+  bool lists, order;    // log probabilities of other tokens; tokens in their order
+  bool adjusted;        // a penalty, bias or ban
+  bool drawn;           // a temperature above 0
+};
+// Launches everything; results are there once the stream has got so far.
+void sample(const SamplingCall& call, const SamplingNeeds& needs, Stream& stream);
 
 class Sampler {
  public:
@@ -86,7 +91,7 @@ class Sampler {
   ~Sampler();
   void reserve(const StepLimits& limits);
   void sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows,
-              cudaStream_t stream);
+              Stream& stream);
 
  private:
   std::vector<DeviceRow> rows_;

@@ -27,7 +27,8 @@ __device__ __forceinline__ float infinity() { return from_bits(0x7f800000u); }
 
 // ---- log-sum-exp and argmax ----
 
-enum class Pass { kRaw, kTempered, kGreedyAfterAll };
+// kOnly: all rows are greedy and nothing changes their logits, so the first pass is the last.
+enum class Pass { kRaw, kOnly, kTempered, kGreedyAfterAll };
 
 struct StatsShared {
   float max[kWarps], sum[kWarps];
@@ -36,6 +37,7 @@ struct StatsShared {
 
 // Grid: chunks by rows.
 __global__ void __launch_bounds__(kThreads) chunk_stats_kernel(const SamplingCall c, Pass pass) {
+  begin_kernel();
   auto& shared = *dynamic_shared<StatsShared>();
   const int row = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x), warp = thread / 32;
   if (pass == Pass::kGreedyAfterAll && c.state[row].greedy != 2) return;
@@ -77,27 +79,38 @@ __global__ void __launch_bounds__(kThreads) chunk_stats_kernel(const SamplingCal
   c.stats[row * c.chunks + static_cast<int>(blockIdx.x)] = {max, argmax, shared.infinite == 0 ? 1 : 0, total};
 }
 
-// What a row is drawn from, as far as it is known after a pass. Grid: rows, one thread each.
-__global__ void totals_kernel(const SamplingCall c, Pass pass) {
-  const int row = static_cast<int>(blockIdx.x);
+// What a row is drawn from, as far as it is known after a pass. Grid: rows, a warp each.
+__global__ void __launch_bounds__(32) totals_kernel(const SamplingCall c, Pass pass) {
+  begin_kernel();
+  double* const terms = dynamic_shared<double>();  // [chunks]
+  const int row = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x);
   RowState& state = c.state[row];
   const DeviceRow& options = c.options[row];
   if (pass == Pass::kGreedyAfterAll && state.greedy != 2) return;
   const ChunkStats* const stats = c.stats + row * c.chunks;
-  float max = stats[0].max;
-  int argmax = stats[0].argmax, finite = stats[0].finite;
-  for (int i = 1; i < c.chunks; ++i) {
+  float max = -infinity();
+  int argmax = c.vocabulary, finite = 1;
+  for (int i = lane; i < c.chunks; i += 32) {
     finite = finite & stats[i].finite;
-    if (stats[i].max > max) max = stats[i].max, argmax = stats[i].argmax;
+    if (argmax == c.vocabulary || stats[i].max > max) max = stats[i].max, argmax = stats[i].argmax;
   }
+  for (int width = 16; width > 0; width /= 2) {
+    const float other = __shfl_xor_sync(kAllLanes, max, width);
+    const int at = __shfl_xor_sync(kAllLanes, argmax, width);
+    if (other > max || (other == max && at < argmax)) max = other, argmax = at;
+    finite = finite & __shfl_xor_sync(kAllLanes, finite, width);
+  }
+  for (int i = lane; i < c.chunks; i += 32)
+    terms[i] = stats[i].max == -infinity()  // a chunk of banned tokens
+                   ? 0.0
+                   : static_cast<double>(stats[i].sum) *
+                         functions::exp(static_cast<double>(stats[i].max) - static_cast<double>(max));
+  __syncwarp();  // the terms are there
+  if (lane != 0) return;
   double sum = 0.0;
-  for (int i = 0; i < c.chunks; ++i) {
-    if (stats[i].max == -infinity()) continue;  // a chunk of banned tokens
-    sum += static_cast<double>(stats[i].sum) *
-           functions::exp(static_cast<double>(stats[i].max) - static_cast<double>(max));
-  }
+  for (int i = 0; i < c.chunks; ++i) sum += terms[i];
   const double log_sum_exp = static_cast<double>(max) + functions::log(sum);
-  if (pass == Pass::kRaw) {
+  if (pass == Pass::kRaw || pass == Pass::kOnly) {
     state = {};
     state.finite = finite;
     state.raw_log_sum_exp = log_sum_exp;
@@ -107,7 +120,7 @@ __global__ void totals_kernel(const SamplingCall c, Pass pass) {
       c.list_tokens[at] = c.words[options.ids_at + i];
       c.list_logprobs[at] = static_cast<double>(x[c.list_tokens[at]]) - log_sum_exp;
     }
-    return;
+    if (pass == Pass::kRaw) return;
   }
   state.max = max, state.argmax = argmax, state.sum = sum, state.log_sum_exp = log_sum_exp;
   state.filtered_log_sum_exp = log_sum_exp;
@@ -125,6 +138,7 @@ __global__ void totals_kernel(const SamplingCall c, Pass pass) {
 // Grid: a block a row. Tokens of a history differ from each other; biases and bans are taken one after the
 // other.
 __global__ void __launch_bounds__(kThreads) adjust_kernel(const SamplingCall c) {
+  begin_kernel();
   const int row = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const DeviceRow& o = c.options[row];
   float* const x = c.logits + row * c.stride;
@@ -258,6 +272,7 @@ __device__ int put_first_in_order(const Ordering& o, int count) {
 
 // The raw log probabilities of the most likely tokens. Grid: a block a row.
 __global__ void __launch_bounds__(kThreads) list_kernel(const SamplingCall c) {
+  begin_kernel();
   const int row = static_cast<int>(blockIdx.x);
   const DeviceRow& options = c.options[row];
   if (options.top_logprobs == 0 || c.state[row].finite == 0) return;
@@ -276,6 +291,7 @@ __device__ __forceinline__ double weight(const Ordering& o, const RowState& stat
 
 // top-k, then top-p over what is left, then min-p over what is left. Grid: a block a row.
 __global__ void __launch_bounds__(kThreads, 4) filter_kernel(const SamplingCall c) {
+  begin_kernel();
   const int row = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const DeviceRow& options = c.options[row];
   RowState& state = c.state[row];
@@ -368,6 +384,7 @@ __device__ Racer best_of_block(RaceShared& shared, Racer mine) {
 
 // Rows that are drawn from all tokens. Grid: chunks by rows.
 __global__ void __launch_bounds__(kThreads) race_kernel(const SamplingCall c) {
+  begin_kernel();
   const int row = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x);
   const DeviceRow& options = c.options[row];
   const RowState& state = c.state[row];
@@ -393,6 +410,7 @@ __device__ float raw_logit(const SamplingCall& c, const DeviceRow& o, int row, i
 
 // The token and its log probabilities. Grid: a block a row.
 __global__ void __launch_bounds__(kThreads) finish_kernel(const SamplingCall c) {
+  begin_kernel();
   const int row = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const DeviceRow& o = c.options[row];
   const RowState& state = c.state[row];
@@ -439,7 +457,7 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const SamplingCall c) 
 
 // ---- launchers ----
 
-void sample(const SamplingCall& c, bool any_list, bool any_order, cudaStream_t stream) {
+void sample(const SamplingCall& c, const SamplingNeeds& needs, Stream& stream) {
   const double logits = static_cast<double>(c.rows) * c.vocabulary;
   const dim3 chunks(static_cast<unsigned>(c.chunks), static_cast<unsigned>(c.rows));
   const dim3 rows(static_cast<unsigned>(c.rows));
@@ -458,15 +476,21 @@ void sample(const SamplingCall& c, bool any_list, bool any_order, cudaStream_t s
     const double moved = pass == Pass::kGreedyAfterAll ? 0.0 : logits;
     run("chunk_stats", chunks, kThreads, sizeof(StatsShared), 8 * moved, 30 * moved, chunk_stats_kernel, c,
         pass);
-    run("totals", rows, 1, 0, 0, 0, totals_kernel, c, pass);
+    run("totals", rows, 32, static_cast<size_t>(c.chunks) * sizeof(double), 0, 0, totals_kernel, c, pass);
   };
-  reduce(Pass::kRaw);
-  if (any_list && any_order) run("list", rows, kThreads, sizeof(OrderShared), 40 * logits, 0, list_kernel, c);
-  run("adjust", rows, kThreads, 0, 0, 0, adjust_kernel, c);
-  reduce(Pass::kTempered);
-  reduce(Pass::kGreedyAfterAll);
-  if (any_order) run("filter", rows, kThreads, sizeof(OrderShared), 40 * logits, 0, filter_kernel, c);
-  run("race", chunks, kThreads, sizeof(RaceShared), 4 * logits, 150 * logits, race_kernel, c);
+  const bool once = !needs.adjusted && !needs.drawn;
+  reduce(once ? Pass::kOnly : Pass::kRaw);
+  if (needs.lists && needs.order)
+    run("list", rows, kThreads, sizeof(OrderShared), 40 * logits, 0, list_kernel, c);
+  if (!once) {
+    if (needs.adjusted) run("adjust", rows, kThreads, 0, 0, 0, adjust_kernel, c);
+    reduce(Pass::kTempered);
+  }
+  if (needs.drawn) {
+    reduce(Pass::kGreedyAfterAll);
+    if (needs.order) run("filter", rows, kThreads, sizeof(OrderShared), 40 * logits, 0, filter_kernel, c);
+    run("race", chunks, kThreads, sizeof(RaceShared), 4 * logits, 150 * logits, race_kernel, c);
+  }
   run("finish", rows, kThreads, sizeof(RaceShared), 0, 0, finish_kernel, c);
 }
 

@@ -22,6 +22,11 @@ const uint16_t* raw(std::span<const BFloat16> v) {
   return raw(Matrix<const BFloat16>{v.data(), 1, std::ssize(v)}).data;
 }
 
+Cache raw(const KvLayer& c) {
+  const auto rows = [](BFloat16* data) { return raw(Matrix<BFloat16>{data, 1, 1}).data; };
+  return {rows(c.k), rows(c.v), c.kv_heads, c.head_dim};
+}
+
 bool starts_aligned(Matrix<const uint16_t> m) {
   return reinterpret_cast<uintptr_t>(m.data) % 16 == 0 && m.stride % 8 == 0;
 }
@@ -38,9 +43,9 @@ LinearCall call_of(Matrix<const BFloat16> x, int parts,
   call.tokens = x.rows;
   call.k = x.cols;
   call.parts = parts;
-  call.aligned = starts_aligned(raw(x)) && x.cols / parts % 8 == 0;
-  if (parts == 1) call.aligned = starts_aligned(raw(x));
-  for (const auto& w : weights) call.aligned = call.aligned && starts_aligned(raw(w));
+  bool aligned = starts_aligned(raw(x)) && (parts == 1 || x.cols / parts % 8 == 0);
+  for (const auto& w : weights) aligned = aligned && starts_aligned(raw(w));
+  call.aligned = aligned ? 1 : 0;
   return call;
 }
 
@@ -125,12 +130,13 @@ void CudaOps::project_qkv(const QkvProjection& p) {
   linear_rounded(call, stream_);
   finish_heads({.q = raw(p.q),
                 .kv = raw(p.scratch),
-                .cache = p.cache,
+                .cache = raw(p.cache),
                 .q_norm = raw(p.q_norm),
                 .k_norm = raw(p.k_norm),
-                .eps = p.eps,
                 .rope = p.rope,
-                .slots = step_.slots},
+                .slots = step_.slots,
+                .query_heads = static_cast<int32_t>(p.wq.rows / d),
+                .eps = p.eps},
                stream_);
 }
 
@@ -147,14 +153,13 @@ void CudaOps::attention(Matrix<BFloat16> y, Matrix<const BFloat16> q, const KvLa
   AttentionCall call;
   call.y = raw(y);
   call.q = raw(q);
-  call.cache = cache;
+  call.cache = raw(cache);
   call.blocks = step_.blocks;
   call.tiles = reinterpret_cast<const AttentionTile*>(tiles_device_.data());
   call.tile_count = step_.tile_count;
   call.max_splits = step_.max_splits;
   call.group = group;
   call.scale = 1.0f / std::sqrt(static_cast<float>(d));
-  call.keys = step_.keys;
   call.workspace = nullptr;
   // Too few tiles to fill the device: splits get blocks of their own. No bit depends on it.
   const int64_t chunks = (group + kAttentionRows - 1) / kAttentionRows;
@@ -162,7 +167,7 @@ void CudaOps::attention(Matrix<BFloat16> y, Matrix<const BFloat16> q, const KvLa
   if (call.max_splits > 1 && blocks < 2 * multiprocessors_ && blocks * call.max_splits <= most_partials())
     call.workspace = reinterpret_cast<float*>(workspace_.at_least(
         static_cast<size_t>(attention_workspace(blocks * call.max_splits, cache.head_dim)) * sizeof(float)));
-  cuda::attention(call, stream_);
+  cuda::attention(call, step_.keys, stream_);
 }
 
 void CudaOps::gate_up(Matrix<BFloat16> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w_gate,

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <utility>
+#include <vector>
 
 #include "fibers.h"
 
@@ -82,7 +84,13 @@ constexpr cudaError_t cudaErrorPeerAccessAlreadyEnabled = 704, cudaErrorIllegalA
 constexpr cudaError_t cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-struct cudaLaunchAttribute {};
+enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    int programmaticStreamSerializationAllowed;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes = 0;
@@ -165,7 +173,7 @@ inline cudaError_t cudaDriverGetVersion(int* version) {
   return state();
 }
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrComputeCapabilityMajor = 75 };
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = 4;  // small, so that small tests take the launchers' branches for full devices too
   return state();
@@ -176,16 +184,48 @@ inline cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return state();
 }
 inline cudaError_t cudaGetLastError() { return state(); }
-template <class Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
+inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return state(); }
+
+// ---- graphs: launches of this OS thread that are kept instead of run ----
+
+using Launches = std::vector<std::function<void()>>;
+using cudaGraph_t = Launches*;
+using cudaGraphExec_t = Launches*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+inline thread_local Launches* capturing = nullptr;
+
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  capturing = new Launches;
+  return state();
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  *graph = std::exchange(capturing, nullptr);
+  return state();
+}
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  *executable = new Launches(*graph);
+  return state();
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return state();
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return cudaGraphDestroy(executable); }
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  for (const auto& launch : *executable) launch();
   return state();
 }
 template <class... Parameters, class... Arguments>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
-                               Arguments&&... arguments) {
-  cuda_on_cpu::count_launch();
-  if (cuda_on_cpu::is_spoiled()) return state();
-  cuda_on_cpu::run_grid(config->gridDim, config->blockDim, config->dynamicSmemBytes,
-                        [&] { kernel(static_cast<Parameters>(arguments)...); });
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
+  const auto run = [=, config = *config] {
+    cuda_on_cpu::count_launch();
+    if (cuda_on_cpu::is_spoiled()) return;
+    cuda_on_cpu::run_grid(config.gridDim, config.blockDim, config.dynamicSmemBytes,
+                          [&] { kernel(static_cast<Parameters>(arguments)...); });
+  };
+  if (capturing != nullptr)
+    capturing->push_back(run);
+  else
+    run();
   return state();
 }

@@ -23,6 +23,10 @@ void wait_copies() {
   cuda_on_cpu::wait_copies(NewestGroupsLeft);
 }
 
+inline void let_next_begin() {}  // one kernel after the other here
+inline void wait_for_earlier() {}
+inline void begin_kernel() {}
+
 inline void release_system(uint32_t* word, uint32_t value) {
   std::atomic_ref(*word).store(value, std::memory_order_release);
 }

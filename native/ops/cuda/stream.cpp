@@ -1,0 +1,128 @@
+#include "ops/cuda/stream.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "ops/cuda/launch.h"
+
+namespace lockstep::cuda {
+namespace {
+
+constexpr size_t kSharedWithoutAsking = 48 * 1024;  // bytes; beyond, a kernel must opt in
+constexpr size_t kMostGraphs = 64;                  // of the steps used last
+constexpr int kOverlapMajor = 9;                    // compute capability from which kernels overlap
+
+// LOCKSTEP_CUDA_STEPS=eager: no graphs and no overlap, to tell a mistake in them from one in the kernels.
+bool eager() {
+  const char* const value = std::getenv("LOCKSTEP_CUDA_STEPS");
+  return value != nullptr && std::strcmp(value, "eager") == 0;
+}
+
+}  // namespace
+
+void Stream::open(int device) {
+  check(cudaStreamCreate(&stream_), "making a stream");
+  int major = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking the device");
+  overlaps_ = major >= kOverlapMajor && !eager();
+}
+
+Stream::~Stream() {
+  for (const Graph& graph : graphs_)
+    if (graph.executable != nullptr) cudaGraphExecDestroy(graph.executable);
+  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+}
+
+void Stream::synchronize() { check(cudaStreamSynchronize(get()), "waiting for the device"); }
+
+void Stream::begin_step(bool keep) {
+  send();
+  keeping_ = keep && !eager();
+}
+
+void Stream::add(const Call& call, const std::byte* arguments, size_t bytes) {
+  if (call.sizes[0] == 0 || call.sizes[1] == 0 || call.sizes[2] == 0) return;
+  if (!keeping_) return launch(call, arguments);
+  const auto append = [&](const void* data, size_t size) {
+    const auto* const from = static_cast<const std::byte*>(data);
+    tape_.insert(tape_.end(), from, from + size);
+  };
+  append(&bytes, sizeof(bytes));
+  append(&call, sizeof(call));
+  append(arguments, bytes);
+}
+
+void Stream::launch(const Call& call, const std::byte* arguments) {
+  if (call.shared_bytes > kSharedWithoutAsking && large_.insert(call.kernel).second)
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(call.kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(call.shared_bytes)),
+          call.name);
+  cudaLaunchAttribute overlap = {};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  const unsigned* const s = call.sizes;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(s[0], s[1], s[2]);
+  config.blockDim = dim3(s[3], s[4], s[5]);
+  config.dynamicSmemBytes = call.shared_bytes;
+  config.stream = stream_;
+  config.attrs = &overlap;
+  config.numAttrs = overlaps_ ? 1 : 0;
+  check(call.run(config, call.kernel, arguments), call.name);
+}
+
+void Stream::play(const Tape& tape) {
+  for (size_t at = 0; at < tape.size();) {
+    size_t bytes;
+    Call call;
+    std::memcpy(&bytes, &tape[at], sizeof(bytes));
+    std::memcpy(&call, &tape[at += sizeof(bytes)], sizeof(call));
+    launch(call, tape.data() + (at += sizeof(call)));
+    at += bytes;
+  }
+}
+
+void Stream::send() {
+  if (tape_.empty()) return;
+  const Tape tape = std::exchange(tape_, {});  // gone, too, where a launch fails
+  Graph& graph = remembered(tape);
+  graph.last_use = ++uses_;
+  if (graph.executable != nullptr)
+    check(cudaGraphLaunch(graph.executable, stream_), "launching a graph");
+  else
+    play(tape);
+}
+
+// The graph of this tape. One that comes for the second time is captured; the first time it may be the last.
+Stream::Graph& Stream::remembered(const Tape& tape) {
+  const auto known = std::ranges::find(graphs_, tape, &Graph::tape);
+  if (known != graphs_.end()) {
+    if (known->executable == nullptr) capture(*known);
+    return *known;
+  }
+  if (graphs_.size() < kMostGraphs) return graphs_.emplace_back(tape, nullptr, 0);
+  Graph& oldest = *std::ranges::min_element(graphs_, {}, &Graph::last_use);
+  if (oldest.executable != nullptr) {
+    check(cudaStreamSynchronize(stream_), "waiting for a graph");  // it may be running
+    cudaGraphExecDestroy(oldest.executable);
+  }
+  return oldest = {tape, nullptr, 0};
+}
+
+void Stream::capture(Graph& graph) {
+  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capturing a step");
+  cudaGraph_t captured = nullptr;
+  try {
+    play(graph.tape);
+  } catch (...) {
+    if (cudaStreamEndCapture(stream_, &captured) == cudaSuccess) cudaGraphDestroy(captured);
+    throw;
+  }
+  check(cudaStreamEndCapture(stream_, &captured), "capturing a step");
+  const cudaError_t error = cudaGraphInstantiate(&graph.executable, captured, 0);
+  cudaGraphDestroy(captured);
+  check(error, "making a graph");
+}
+
+}  // namespace lockstep::cuda

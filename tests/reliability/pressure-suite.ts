@@ -33,6 +33,8 @@ export interface MixtureReport {
   mismatches: string[];
   comparisons: number;
   preemptions: number;
+  evictions: number;
+  partialHits: number;
   cachedTokens: number;
   aborts: number;
   /** Of them, before the first case was submitted. */
@@ -183,18 +185,17 @@ export async function runMixture(
       }
       await Promise.all(open);
     }
-    const { preemptions, cachedTokens, aborts, maxBatch, blocks } = engine.stats();
+    const { preemptions, evictions, prefixHits, cachedTokens, aborts, maxBatch, blocks } = engine.stats();
     if (blocks.owned !== 0) mismatches.push(`${blocks.owned} blocks are still owned at the end`);
-    return {
-      mixture: name,
-      mismatches,
-      comparisons,
+    const counts = {
       preemptions,
+      evictions,
+      partialHits: prefixHits.partial,
       cachedTokens,
       aborts,
       abortsBefore,
-      maxBatch,
     };
+    return { mixture: name, mismatches, comparisons, ...counts, maxBatch };
   } finally {
     await engine.close();
   }

@@ -58,7 +58,7 @@ const kTypeScript = {
   "turns.ts": { may: [] },
   "devices.ts": { may: ["errors.ts", "check.ts", "native.ts"] },
   "hub/": { may: ["errors.ts", "checkpoint/"], packages: ["@huggingface/hub"] },
-  "connection.ts": { may: ["errors.ts", "native.ts"] },
+  "connection.ts": { may: ["errors.ts", "native.ts", "turns.ts"] },
   "floors.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts"] },
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },

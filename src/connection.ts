@@ -5,7 +5,7 @@
  * is under way: loading, open requests, closing. So an idle engine keeps neither the process alive nor itself from being
  * collected. Each open request hears of exactly one event with a `finish` other than none, and of nothing after it.
  */
-import { type ErrorCode, LockstepError } from "./errors.js";
+import { type ErrorCode, type ErrorCounts, ErrorTally, LockstepError } from "./errors.js";
 import {
   Column,
   Finish,
@@ -17,6 +17,7 @@ import {
   type NativeStats,
   native,
 } from "./native.js";
+import { TurnTimer } from "./turns.js";
 
 /** What an engine step brought one request. */
 export interface RequestEvent {
@@ -41,6 +42,9 @@ export class Connection {
   computePath = "";
   /** Of the KV cache; set once loaded. */
   numBlocks = 0;
+  /** Of the turns in which this engine's requests or events are worked on. */
+  readonly turns = new TurnTimer();
+  readonly #failed = new ErrorTally();
   readonly #native: NativeEngine;
   readonly #maxOpen: number;
   readonly #open = new Map<number, RequestListener>();
@@ -49,6 +53,11 @@ export class Connection {
   #closing: Promise<void> | undefined;
   #settleLoad: ((failure: LockstepError | undefined) => void) | undefined;
   #settleClose: (() => void) | undefined;
+
+  /** Why the engine answers no request any more; undefined while it does, and where it was only closed. */
+  get failure(): LockstepError | undefined {
+    return this.#failure;
+  }
 
   /** Starts loading. maxOpen: requests that may be open at once. */
   constructor(spec: NativeEngineSpec, maxOpen: number) {
@@ -110,6 +119,11 @@ export class Connection {
     return this.#native.stats();
   }
 
+  /** Requests that were submitted and ended in an error. */
+  failed(): ErrorCounts {
+    return this.#failed.counts();
+  }
+
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
       this.#settleClose = resolve;
@@ -131,6 +145,7 @@ export class Connection {
   }
 
   #onEvent(event: NativeEvent): void {
+    this.turns.enter(event.conversionMs);
     this.#dispatch(event);
     if (event.kind === "loaded") {
       this.computePath = event.computePath ?? "";
@@ -156,6 +171,10 @@ export class Connection {
       const listener = this.#open.get(id);
       const finish = column("finish");
       if (finish !== Finish.none) this.#open.delete(id);
+      const error =
+        detail?.code === undefined
+          ? undefined
+          : this.#failed.add(new LockstepError(detail.code as ErrorCode, detail.message ?? ""));
       listener?.({
         token: column("token"),
         finish,
@@ -165,10 +184,7 @@ export class Connection {
         cachedTokens: column("cachedTokens"),
         sampled: detail?.sampled,
         scored: detail?.scored,
-        error:
-          detail?.code === undefined
-            ? undefined
-            : new LockstepError(detail.code as ErrorCode, detail.message ?? ""),
+        error,
       });
     }
     if (rows.length > 0) this.#release();

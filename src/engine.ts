@@ -7,7 +7,14 @@ import { reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection, type RequestEvent } from "./connection.js";
 import { placeRanks } from "./devices.js";
-import { asLockstepError, invalid, LockstepError } from "./errors.js";
+import {
+  asLockstepError,
+  type ErrorCode,
+  type ErrorCounts,
+  ErrorTally,
+  invalid,
+  LockstepError,
+} from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
 import { loadText, nativeSpec, progressReporter, warnOfConversion } from "./load.js";
 import { Finish, native } from "./native.js";
@@ -45,14 +52,31 @@ export interface EngineStats {
   computedTokens: number;
   /** Prompt tokens whose K and V came from the prefix cache. */
   cachedTokens: number;
+  /** Requests for whose prompt the prefix cache knew all blocks that it could share, or a beginning of them. */
+  prefixHits: { full: number; partial: number };
+  /** Cached blocks that were overwritten for want of free ones. */
+  evictions: number;
   preemptions: number;
   aborts: number;
+  /** Calls and requests refused before they reached the engine, by the error's code. A call refused whole counts once. */
+  rejected: ErrorCounts;
+  /** Requests that the engine ended in an error, by its code. */
+  failed: ErrorCounts;
+  /** Why the engine answers with ENGINE_FAILED, once it does. */
+  failure?: { code: ErrorCode; message: string };
   /** Most sequences in one step. */
   maxBatch: number;
   /** Requests waiting for a place. */
   queue: number;
   running: number;
   blocks: { free: number; cached: number; owned: number };
+  /** Memory of KV cache, workspaces and copied weights on the engine's devices; on the CPU committed as it is used. */
+  deviceBytes: number;
+  /**
+   * The longest turn of the event loop with work for this engine, from that work's beginning on, in milliseconds. What
+   * the caller's code takes behind it is in it.
+   */
+  longestLoopBlockMs: number;
 }
 
 /** What a prompt gives with these options: an array where `n` is above 1. Without a known `n`, 1 is taken for granted. */
@@ -70,6 +94,7 @@ export class Engine {
   readonly #text: TextSide | undefined;
   readonly #connection: Connection;
   readonly #samplingContext: SamplingContext;
+  readonly #rejected = new ErrorTally();
   #closing: Promise<void> | undefined;
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
@@ -159,10 +184,9 @@ export class Engine {
     prompt: Prompt | readonly Prompt[],
     options?: SamplingOptions,
   ): Promise<Generation | Generation[] | (Generation | Generation[])[]> {
-    this.#connection.checkUsable();
     // Everything is checked before anything runs.
     const sampling = this.#checkSampling(options);
-    if (!isListOfPrompts(prompt)) {
+    if (!this.#isList(prompt)) {
       const samples = await this.#generateSamples([this.#checkPrompt(prompt)], sampling);
       const [first] = samples as [Generation];
       if (first.error && samples.every(({ error }) => error)) throw first.error; // nothing came of this prompt
@@ -176,9 +200,8 @@ export class Engine {
 
   /** The output as it grows. Leaving the loop aborts the request. */
   stream(prompt: Prompt, options?: SamplingOptions): AsyncIterableIterator<StreamChunk> {
-    this.#connection.checkUsable();
     const sampling = this.#checkSampling(options);
-    if (sampling.n > 1) throw invalid("1", "n of a stream", sampling.n);
+    if (sampling.n > 1) throw this.#rejected.add(invalid("1", "n of a stream", sampling.n));
     return this.#startGeneration(this.#checkPrompt(prompt), sampling);
   }
 
@@ -187,15 +210,13 @@ export class Engine {
   async score(inputs: readonly Prompt[], options?: ScoreOptions): Promise<Score[]>;
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]>;
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]> {
-    this.#connection.checkUsable();
-    const scoring = reading("score options", () => checkScoring(options, this.#checkpoint.config.vocabSize));
-    this.#checkHead();
-    const isList = isListOfPrompts(input);
+    const scoring = this.#checkScoring(options);
+    const isList = this.#isList(input);
     const encodings = isList ? await this.#checkPrompts(input) : [this.#checkPrompt(input)];
-    const inputs = await Promise.all(await mapInTurns(encodings, encodedOrError));
+    const inputs = await Promise.all(await mapInTurns(encodings, (encoding) => this.#encoded(encoding)));
     inputs.forEach((tokens, i) => {
       if (tokens instanceof Int32Array)
-        inElement(isList ? i : undefined, () => checkScoredLength(tokens.length, scoring));
+        this.#check(() => inElement(isList ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
     });
     const defaults = checkSampling({}, this.#samplingContext);
     const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
@@ -213,9 +234,16 @@ export class Engine {
 
   /** Synchronous; counts since load. */
   stats(): EngineStats {
-    const { waiting, freeBlocks, cachedBlocks, ownedBlocks, ...counts } = this.#connection.stats();
+    const { waiting, freeBlocks, cachedBlocks, ownedBlocks, fullHits, partialHits, ...counts } =
+      this.#connection.stats();
+    const { failure, turns } = this.#connection;
     return {
       ...counts,
+      prefixHits: { full: fullHits, partial: partialHits },
+      rejected: this.#rejected.counts(),
+      failed: this.#connection.failed(),
+      ...(failure && { failure: { code: failure.code, message: failure.message } }),
+      longestLoopBlockMs: turns.longestMs,
       queue: waiting,
       blocks: { free: freeBlocks, cached: cachedBlocks, owned: ownedBlocks },
     };
@@ -239,17 +267,47 @@ export class Engine {
       );
   }
 
+  /** Runs checks of what a call is given, and counts what they refuse. */
+  #check<T>(checks: () => T): T {
+    this.#connection.turns.enter();
+    try {
+      return checks();
+    } catch (error) {
+      throw this.#rejected.add(error);
+    }
+  }
+
   #checkSampling(options: SamplingOptions | undefined): Sampling {
-    const sampling = reading("sampling options", () => checkSampling(options, this.#samplingContext));
-    if (sampling.stop.length > 0) requireText(this.#text);
-    const positions = Math.min(sampling.maxTokens, this.#limits.maxContext);
-    checkListed(positions, sampling.topLogprobs, "maxTokens or topLogprobs");
-    this.#checkHead();
-    return sampling;
+    return this.#check(() => {
+      this.#connection.checkUsable();
+      const sampling = reading("sampling options", () => checkSampling(options, this.#samplingContext));
+      if (sampling.stop.length > 0) requireText(this.#text);
+      const positions = Math.min(sampling.maxTokens, this.#limits.maxContext);
+      checkListed(positions, sampling.topLogprobs, "maxTokens or topLogprobs");
+      this.#checkHead();
+      return sampling;
+    });
+  }
+
+  #checkScoring(options: ScoreOptions | undefined): Scoring {
+    return this.#check(() => {
+      this.#connection.checkUsable();
+      const scoring = reading("score options", () =>
+        checkScoring(options, this.#checkpoint.config.vocabSize),
+      );
+      this.#checkHead();
+      return scoring;
+    });
+  }
+
+  #isList(prompt: Prompt | readonly Prompt[]): prompt is readonly Prompt[] {
+    return this.#check(() => isListOfPrompts(prompt));
   }
 
   #checkPrompt(prompt: Prompt): PromptEncoding {
-    return reading("prompt", () => checkPrompt(prompt, this.#text, this.#checkpoint.config.vocabSize));
+    return this.#check(() =>
+      reading("prompt", () => checkPrompt(prompt, this.#text, this.#checkpoint.config.vocabSize)),
+    );
   }
 
   #checkPrompts(prompts: readonly Prompt[]): Promise<PromptEncoding[]> {
@@ -271,6 +329,7 @@ export class Engine {
 
   /** Encodes and submits; whatever fails from here on ends the stream with that error. */
   #startGeneration(encoding: PromptEncoding, sampling: Sampling): GenerationStream {
+    this.#connection.turns.enter();
     let id: number | undefined; // once submitted
     const stream = new GenerationStream(sampling, this.#text?.tokenizer, kWeightVersion, () => {
       if (id !== undefined) return this.#connection.end(id, { stopped: false });
@@ -290,16 +349,27 @@ export class Engine {
     };
     run(encoding, submit, (error) => {
       forget();
-      stream.endEarly(error);
+      if (!stream.ended) stream.endEarly(this.#rejected.add(error));
     });
     return stream;
+  }
+
+  /** The ids, or why there are none. */
+  async #encoded(encoding: PromptEncoding): Promise<Int32Array | LockstepError> {
+    this.#connection.turns.enter();
+    try {
+      return await encoding();
+    } catch (error) {
+      return asLockstepError(error);
+    }
   }
 
   /** Of an input whose encoding failed, too: that is its `error`. Rejects where the signal is aborted. */
   async #score(input: Int32Array | LockstepError, sampling: Sampling, scoring: Scoring): Promise<Score> {
     const { signal } = scoring;
     signal?.throwIfAborted();
-    if (!(input instanceof Int32Array)) return makeScore(new Int32Array(0), scoring, { error: input });
+    if (!(input instanceof Int32Array))
+      return makeScore(new Int32Array(0), scoring, { error: this.#rejected.add(input) });
     const tokens = input;
     let forget = (): void => {};
     try {
@@ -314,7 +384,7 @@ export class Engine {
       return await makeScore(tokens, scoring, scored);
     } catch (error) {
       if (signal?.aborted || !(error instanceof LockstepError)) throw error;
-      return makeScore(tokens, scoring, { error });
+      return makeScore(tokens, scoring, { error: this.#rejected.add(error) });
     } finally {
       forget();
     }
@@ -384,14 +454,5 @@ function run(
     else submit(tokens);
   } catch (error) {
     failWith(error);
-  }
-}
-
-/** The ids, or why there are none. */
-async function encodedOrError(encoding: PromptEncoding): Promise<Int32Array | LockstepError> {
-  try {
-    return await encoding();
-  } catch (error) {
-    return asLockstepError(error);
   }
 }

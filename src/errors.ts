@@ -1,5 +1,5 @@
 /**
- * The one error class of the package, and the helpers that phrase refusals. No I/O, no native code.
+ * The one error class of the package, the helpers that phrase refusals, and a tally of errors by code. No I/O, no native code.
  *
  * A message says what was expected, what came and where. `code` is for programs, `message` for people.
  */
@@ -28,6 +28,23 @@ export class LockstepError extends Error {
     options?: { cause?: unknown },
   ) {
     super(message, options);
+  }
+}
+
+/** How many errors of each code there were. */
+export type ErrorCounts = { [code in ErrorCode]?: number };
+
+export class ErrorTally {
+  readonly #counts: ErrorCounts = {};
+
+  /** Counts it, where it has a code, and gives it back to be thrown. */
+  add<E>(error: E): E {
+    if (error instanceof LockstepError) this.#counts[error.code] = (this.#counts[error.code] ?? 0) + 1;
+    return error;
+  }
+
+  counts(): ErrorCounts {
+    return { ...this.#counts };
   }
 }
 

@@ -2,7 +2,7 @@
 export type { ChatMessage, Tool, ToolCall } from "./chat/types.js";
 export { type DoctorReport, doctor } from "./doctor.js";
 export { Engine, type EngineStats, type Samples } from "./engine.js";
-export { type ErrorCode, LockstepError } from "./errors.js";
+export { type ErrorCode, type ErrorCounts, LockstepError } from "./errors.js";
 export { type Floors, type FloorsOptions, measureFloors } from "./floors.js";
 export type {
   LoadOptions,

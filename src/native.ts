@@ -114,6 +114,8 @@ export interface NativeEvent {
   numBlocks?: number;
   code?: string;
   message?: string;
+  /** What making this object out of the engine's event took of the JavaScript thread. */
+  conversionMs: number;
 }
 
 export interface NativeStats {
@@ -127,9 +129,13 @@ export interface NativeStats {
   waiting: number;
   running: number;
   cachedTokens: number;
+  fullHits: number;
+  partialHits: number;
+  evictions: number;
   freeBlocks: number;
   cachedBlocks: number;
   ownedBlocks: number;
+  deviceBytes: number;
 }
 
 export interface NativeEngine {

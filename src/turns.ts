@@ -1,4 +1,7 @@
-/** Long loops on the JavaScript thread, cut so that the host's event loop turns in between. Main thread (or a worker's). */
+/**
+ * Long loops on the JavaScript thread, cut so that the host's event loop turns in between, and how long a turn takes.
+ * Main thread (or a worker's).
+ */
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 /** What all loops together take of one turn of the event loop. */
@@ -14,6 +17,24 @@ function turnIsOver(): boolean {
     });
   }
   return performance.now() > turnEnds;
+}
+
+/** How long the event loop is held in turns in which somebody works: from their first work in a turn to its end. */
+export class TurnTimer {
+  /** Of the turns that are over. */
+  longestMs = 0;
+  #inTurn = false;
+
+  /** Work begins, or began `earlierMs` ago. */
+  enter(earlierMs = 0): void {
+    if (this.#inTurn) return;
+    this.#inTurn = true;
+    const began = performance.now() - earlierMs;
+    setImmediate(() => {
+      this.#inTurn = false;
+      this.longestMs = Math.max(this.longestMs, performance.now() - began);
+    });
+  }
 }
 
 /**

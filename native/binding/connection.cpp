@@ -1,5 +1,6 @@
 #include "binding/connection.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <set>
 #include <utility>
@@ -86,7 +87,10 @@ void Connection::deliver(Napi::Env env, Napi::Function listener, Context* contex
   if (static_cast<napi_env>(env) == nullptr) return;  // the environment is going down: nobody is left to hear
   Connection& connection = *context->connection;
   if (event->kind == EngineEvent::Kind::kClosed) connection.stop_on_js_thread();
-  const Napi::Object converted = from_event(env, *event);
+  const auto began = std::chrono::steady_clock::now();
+  Napi::Object converted = from_event(env, *event);
+  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - began;
+  converted.Set("conversionMs", Napi::Number::New(env, spent.count()));
   // What became an error only in the conversion is still computed; of the others the engine knows nothing.
   for (const RequestEvent& request : event->requests)
     if (request.finish == FinishReason::kError && connection.engine_ != nullptr)

@@ -270,9 +270,13 @@ Napi::Object from_stats(Napi::Env env, const EngineStats& stats) {
   set("waiting", stats.waiting);
   set("running", stats.running);
   set("cachedTokens", stats.cached_tokens);
+  set("fullHits", stats.full_hits);
+  set("partialHits", stats.partial_hits);
+  set("evictions", stats.evictions);
   set("freeBlocks", stats.free_blocks);
   set("cachedBlocks", stats.cached_blocks);
   set("ownedBlocks", stats.owned_blocks);
+  set("deviceBytes", stats.device_bytes);
   return object;
 }
 

@@ -33,6 +33,7 @@ int32_t BlockPool::acquire() {
     block = unowned_.front();
     unowned_.pop_front();
     prefixes_.forget(block);
+    ++evictions_;
   } else {
     throw broken("a block was asked for while none is available");
   }

@@ -31,6 +31,7 @@ class BlockPool {
   int32_t size() const { return static_cast<int32_t>(blocks_.size()); }
   int32_t free_count() const { return static_cast<int32_t>(free_.size()); }
   int32_t cached_count() const { return static_cast<int32_t>(unowned_.size()); }
+  uint64_t evictions() const { return evictions_; }  // cached blocks that were given other content
   int32_t owned_count() const { return size() - free_count() - cached_count(); }
   // What acquire() can give.
   int32_t available_count() const { return free_count() + cached_count(); }
@@ -63,6 +64,7 @@ class BlockPool {
   std::vector<int32_t> free_;   // a stack: the block freed last is used next, while it is still in the caches
   std::list<int32_t> unowned_;  // cached blocks, least recently used first
   PrefixCache prefixes_;
+  uint64_t evictions_ = 0;
 };
 
 // Blocks that hold `tokens` tokens.

@@ -96,6 +96,7 @@ void TensorStore::load(bool copy, const std::atomic<bool>& cancel) {
   std::ranges::sort(wanted, {}, &Tensor::data);  // files are read from front to back
   for (Tensor* const tensor : wanted) {
     copies_.push_back(std::make_unique_for_overwrite<BFloat16[]>(tensor->elements));
+    copied_bytes_ += tensor->elements * sizeof(BFloat16);
     BFloat16* const to = copies_.back().get();
     for (uint64_t begin = 0; begin < tensor->elements; begin += kPieceElements) {
       if (cancel.load(std::memory_order_relaxed))
@@ -116,6 +117,7 @@ void TensorStore::release() {
     if (file.lost() || !file.unchanged()) fail(file.path(), "the file changed while it was being loaded");
   tensors_.clear();
   copies_.clear();
+  copied_bytes_ = 0;
   files_.clear();
 }
 

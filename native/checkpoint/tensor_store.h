@@ -56,6 +56,8 @@ class TensorStore {
   void check_unchanged() const;
   void check_nothing_lost() const;
 
+  uint64_t copied_bytes() const { return copied_bytes_; }  // of memory, for tensors that were copied
+
   bool has(const std::string& name) const { return tensors_.contains(name); }
   // Throws Error("INVALID_CHECKPOINT") where the tensor is missing or of another shape.
   Matrix<const BFloat16> matrix(const std::string& name, int64_t rows, int64_t cols) const;
@@ -72,6 +74,7 @@ class TensorStore {
 
   std::vector<MappedFile> files_;
   std::vector<std::unique_ptr<BFloat16[]>> copies_;
+  uint64_t copied_bytes_ = 0;
   std::unordered_map<std::string, Tensor> tensors_;
 };
 

@@ -195,16 +195,20 @@ void Engine::update_stats(const Parts& parts) {
   stats_.waiting = parts.scheduler.waiting_count();
   stats_.running = parts.scheduler.running_count();
   stats_.cached_tokens = parts.scheduler.cached_tokens();
+  stats_.full_hits = parts.scheduler.full_hits();
+  stats_.partial_hits = parts.scheduler.partial_hits();
+  stats_.evictions = parts.pool.evictions();
   stats_.cached_blocks = static_cast<uint64_t>(parts.pool.cached_count());
   stats_.free_blocks = static_cast<uint64_t>(parts.pool.free_count());
   stats_.owned_blocks = static_cast<uint64_t>(parts.pool.owned_count());
+  stats_.device_bytes = parts.ranks.device_bytes();
 }
 
-// After the parts are gone: nothing runs, and nobody owns a block.
-void Engine::forget_blocks() {
+// After the parts are gone: nothing runs, nobody owns a block, and their memory is back.
+void Engine::forget_parts() {
   std::lock_guard lock(stats_mutex_);
   stats_.free_blocks += stats_.cached_blocks + stats_.owned_blocks;
-  stats_.waiting = stats_.running = stats_.cached_blocks = stats_.owned_blocks = 0;
+  stats_.waiting = stats_.running = stats_.cached_blocks = stats_.owned_blocks = stats_.device_bytes = 0;
 }
 
 // Everything that is open or was just submitted. May be called again where it threw.
@@ -223,7 +227,7 @@ void Engine::reject_all(const char* code, const std::string& message) {
 // The end of every engine: its parts are gone already, so their memory is back before anybody hears of it.
 void Engine::reject_until_closed(const std::exception_ptr& cause) noexcept {
   using Kind = EngineEvent::Kind;
-  forget_blocks();
+  forget_parts();
   Failure failure;
   insist([&] { failure = describe(cause); });
   const bool failed = failure.code != "ENGINE_CLOSED";

@@ -63,8 +63,10 @@ struct EngineStats {
   uint64_t preemptions = 0;
   uint64_t aborts = 0;
   uint64_t waiting = 0, running = 0;
-  uint64_t cached_tokens = 0;  // prompt tokens found in the prefix cache
+  uint64_t cached_tokens = 0;                               // prompt tokens found in the prefix cache
+  uint64_t full_hits = 0, partial_hits = 0, evictions = 0;  // see Scheduler and BlockPool
   uint64_t free_blocks = 0, cached_blocks = 0, owned_blocks = 0;
+  uint64_t device_bytes = 0;
 };
 
 struct EngineEvent {
@@ -122,7 +124,7 @@ class Engine {
   void reject_all(const char* code, const std::string& message);
   void reject_until_closed(const std::exception_ptr& cause) noexcept;
   void update_stats(const Parts& parts);
-  void forget_blocks();
+  void forget_parts();
 
   const EngineSpec spec_;
   const Listener listener_;

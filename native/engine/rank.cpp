@@ -166,6 +166,12 @@ void RankGroup::load(const EngineSpec& spec) {
 
 RankGroup::~RankGroup() { stop(); }
 
+uint64_t RankGroup::device_bytes() const {
+  uint64_t bytes = store_.copied_bytes();
+  for (const Worker& worker : workers_) bytes += worker.ops->held_bytes();
+  return bytes;
+}
+
 void RankGroup::stop() noexcept {
   task_ = nullptr;
   run_number_.fetch_add(1, std::memory_order_release);

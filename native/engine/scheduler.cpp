@@ -68,6 +68,10 @@ bool Scheduler::start(Request* request) {
   if (request->cached_tokens < 0) {
     request->cached_tokens = request->num_computed;
     cached_tokens_ += static_cast<uint64_t>(request->num_computed);
+    if (request->num_computed > 0) {
+      const bool full = request->num_remembered == request->most_cached_tokens() / kBlockTokens;
+      ++(full ? full_hits_ : partial_hits_);
+    }
   }
   return true;
 }

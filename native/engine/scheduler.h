@@ -51,7 +51,10 @@ class Scheduler {
   size_t waiting_count() const { return waiting_.size(); }
   size_t running_count() const { return running_.size(); }
   uint64_t preemptions() const { return preemptions_; }
-  uint64_t cached_tokens() const { return cached_tokens_; }  // sum over requests, first admissions only
+  // Of first admissions only, a recompute does not count:
+  uint64_t cached_tokens() const { return cached_tokens_; }
+  uint64_t full_hits() const { return full_hits_; }        // requests all of whose sharable blocks were known
+  uint64_t partial_hits() const { return partial_hits_; }  // and those that found a beginning of them only
 
  private:
   void schedule_decodes();
@@ -71,7 +74,7 @@ class Scheduler {
   std::vector<Scheduled> scheduled_;
   int32_t budget_ = 0;  // tokens the step under construction can still take
   uint64_t preemptions_ = 0;
-  uint64_t cached_tokens_ = 0;
+  uint64_t cached_tokens_ = 0, full_hits_ = 0, partial_hits_ = 0;
 };
 
 }  // namespace lockstep

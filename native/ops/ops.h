@@ -75,6 +75,9 @@ class Ops {
   // and is 0.
   virtual size_t free_bytes() = 0;
 
+  // Bytes of the device's memory that are out in buffers of allocate(), or that this object holds itself.
+  virtual size_t held_bytes() const noexcept = 0;
+
   // Allocates what steps of at most these sizes need besides their arguments, so that no verb allocates.
   virtual void reserve(const StepLimits& limits) = 0;
 

@@ -16,6 +16,7 @@ class Delegate : public Ops {
   const char* compute_path() const noexcept override { return path_.c_str(); }
   std::unique_ptr<Buffer> allocate(size_t bytes) override { return inner_->allocate(bytes); }
   size_t free_bytes() override { return inner_->free_bytes(); }
+  size_t held_bytes() const noexcept override { return inner_->held_bytes(); }
   void reserve(const StepLimits& limits) override { inner_->reserve(limits); }
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return inner_->place(host); }
   void upload(void* device, const void* host, size_t bytes) override { inner_->upload(device, host, bytes); }

@@ -214,10 +214,13 @@ class World {
       twin.running = runs;
       twin.blocks = request.blocks;
     }
-    if (preempted == 0 && taken > free_before) {
-      evicted_ = true;
-      report_.evictions += static_cast<uint64_t>(taken - free_before);
+    if (preempted == 0) {
+      const uint64_t evicted = static_cast<uint64_t>(std::max(0, taken - free_before));
+      require(pool_.evictions() - evictions_ == evicted, "evictions are counted wrongly");
+      evicted_ |= evicted > 0;
+      report_.evictions += evicted;
     }
+    evictions_ = pool_.evictions();
     evicted_ |= preempted > 0;  // blocks given back and taken again in one call: the twin cannot tell
     report_.preemptions += preempted;
     require(scheduler_.preemptions() == report_.preemptions, "preemptions are counted wrongly");
@@ -242,7 +245,10 @@ class World {
     if (!evicted_) require(hits == expected, "a known prefix is computed again");
     report_.exact_hits += !evicted_ && expected > 0;
     report_.hit_blocks += static_cast<uint64_t>(hits);
-    if (!twin.admitted) cached_tokens_ += static_cast<uint64_t>(request.num_computed);
+    if (!twin.admitted) {
+      cached_tokens_ += static_cast<uint64_t>(request.num_computed);
+      if (hits > 0) ++(end(hits) > most_cached(twin) ? full_hits_ : partial_hits_);
+    }
     twin.admitted = true;
     twin.computed = request.num_computed;
     if (remembers_ && end(hits) <= most_cached(twin))
@@ -260,6 +266,8 @@ class World {
 
   void check_scheduled() {
     require(scheduler_.cached_tokens() == cached_tokens_, "cached tokens are counted wrongly");
+    require(scheduler_.full_hits() == full_hits_ && scheduler_.partial_hits() == partial_hits_,
+            "prefix hits are counted wrongly");
     int32_t total = 0;
     std::set<const Request*> seen;
     for (const auto& [request, num_tokens] : scheduled_) {
@@ -382,7 +390,7 @@ class World {
   Batch batch_;
   std::set<uint64_t> known_;  // contents of full blocks computed so far, by their last slot
   bool evicted_ = false;      // then some of them are gone
-  uint64_t cached_tokens_ = 0;
+  uint64_t cached_tokens_ = 0, full_hits_ = 0, partial_hits_ = 0, evictions_ = 0;
   std::map<int32_t, int> owners_seen_;
 };
 

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Engine, type LoadOptions, LockstepError } from "lockstep";
+import { doctor, Engine, type LoadOptions, LockstepError } from "lockstep";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { randomCases } from "../contract/cases.js";
 import { runContract } from "../contract/suite.js";
@@ -95,9 +95,11 @@ describeIfPlayed("engines on played devices", () => {
   it("sizes the KV cache by memoryFraction, and says what is missing", async () => {
     const blocks = async (memoryFraction: number) => {
       const engine = await Engine.load(model, { device: "cuda", memoryFraction, maxSequences: 2 });
-      const { free } = engine.stats().blocks;
+      const { blocks, deviceBytes } = engine.stats();
       await engine.close();
-      return free;
+      const [device] = doctor().cuda.devices;
+      expect(deviceBytes / device!.totalBytes).toBeCloseTo(memoryFraction, 3); // nothing else is on it
+      return blocks.free;
     };
     const [half, most] = [await blocks(0.5), await blocks(0.9)];
     expect(half).toBeGreaterThan(1000);

@@ -33,7 +33,7 @@ beforeAll(async () => {
       ({ score }) => !score,
     );
     const expected = await runAlone(Engine, kDemoModel, cases);
-    const mixture = { name: fault, rounds: 2, salts: 1, strangers: false };
+    const mixture = { name: fault, rounds: 2, salts: 1, strangers: "none" as const };
     return {
       cases,
       run: (load) => runMixture(Engine, kDemoModel, cases, expected, { ...mixture, load }),

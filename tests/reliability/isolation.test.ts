@@ -17,7 +17,8 @@ import {
 } from "./support.js";
 
 const kPoisoned = kTinyVocab - 1;
-const model = writeTinyModel();
+const kLongContext = 8192;
+const model = writeTinyModel(kLongContext);
 poison(model, kPoisoned);
 afterAll(() => rmSync(model, { recursive: true }));
 
@@ -38,7 +39,7 @@ const good = Array.from({ length: 63 }, (_, i) => ({
   },
 }));
 const bad = { tokens: [...common, kPoisoned, 3, 4] };
-const load = { threads: 2, kvCacheTokens: 1024, maxBatchTokens: 64 };
+const load = { threads: 2, kvCacheTokens: 1024, maxContext: 512, maxBatchTokens: 64 };
 
 const generateGood = (engine: Engine) =>
   Promise.all(
@@ -93,17 +94,19 @@ describe("63 good requests do not notice", { timeout: 60_000 }, () => {
   });
 
   it("readers that throw", async () => {
-    await withEngine(model, load, (engine) =>
+    // Their requests would go on for a second: none comes to its end before the abort reaches it.
+    const room = { kvCacheTokens: 2 * kLongContext, maxContext: kLongContext };
+    await withEngine(model, { ...load, ...room }, (engine) =>
       beside(engine, async () => {
+        const { aborts } = engine.stats();
+        const options = { temperature: 0, ignoreEos: true, logitBias: good[0]!.sampling.logitBias };
         for (let i = 0; i < 20; ++i) {
           const reader = async () => {
-            for await (const _ of engine.stream({ tokens: common }, { temperature: 0, maxTokens: 100 }))
-              throw new Error("the reader's");
+            for await (const _ of engine.stream({ tokens: common }, options)) throw new Error("the reader's");
           };
           await expect(reader()).rejects.toThrow("the reader's");
         }
-        const { aborts } = engine.stats();
-        await until(() => engine.stats().aborts >= aborts, "they are aborted");
+        await until(() => engine.stats().aborts === aborts + 20, "they are aborted");
       }),
     );
   });

@@ -107,6 +107,10 @@ const kOddities: (() => unknown)[] = [
   () => ({ constructor: 1 }),
   () => new Date(0),
   () => Array(3),
+  () => ["cuda:0"],
+  () => ["cuda:0", "cuda:0"],
+  () => [1n],
+  () => Object.assign(Array(3), { 0: "a", 2: "b" }),
   () => Object.assign([1, 2], { length: 2, extra: 1 }),
   () => new AbortController().signal,
   () => new Proxy({}, {}),
@@ -164,9 +168,60 @@ export const optionsOf = (keys: string[]) =>
       for (const [key, value] of entries)
         Object.defineProperty(options, key, { value, enumerable: true, configurable: true, writable: true });
       return options as Record<string, unknown>;
-    })
-    .filter((options) => !isKnown(options));
+    });
 
-/** Options that throw a TypeError as yet: see "known" in options.test.ts. */
-const isKnown = ({ stop, device }: Record<string, unknown>) =>
-  (Array.isArray(stop) && Object.keys(stop).length < stop.length) || Array.isArray(device);
+/** What a getter or a proxy of the caller's may throw: not only errors. */
+const kThrown: unknown[] = [new Error("the caller's"), "a string", null, undefined, Symbol("thrown"), 1n];
+
+/** Makes an object that throws at some moment when it is looked into. */
+type MakeHostile = (fail: () => never) => object;
+const kTraps = ["get", "has", "ownKeys", "getPrototypeOf", "getOwnPropertyDescriptor"] as const;
+const withGetter = (target: object, key: PropertyKey, get: () => never) =>
+  Object.defineProperty(target, key, { get, enumerable: true });
+const kHostile: MakeHostile[] = [
+  ...[{ 3: 1, temperature: 1, length: 1 }, [1, 2], new Map([[1, 2]])].flatMap((target) =>
+    kTraps.map(
+      (trap): MakeHostile =>
+        (fail) =>
+          new Proxy(target, { [trap]: fail }),
+    ),
+  ),
+  ...[{}, []].map((target) => () => {
+    const { proxy, revoke } = Proxy.revocable<object>(target, {});
+    revoke();
+    return proxy;
+  }),
+  (fail) => withGetter([1, 2], 1, fail),
+  (fail) => withGetter([1], Symbol.iterator, fail),
+  (fail) => withGetter({}, "length", fail),
+  (fail) => withGetter({ length: 2 }, 1, fail),
+  (fail) => withGetter({}, 3, fail),
+  (fail) => ({ [Symbol.toPrimitive]: fail, toString: fail, valueOf: fail }),
+];
+
+/**
+ * Makers of options that throw when they are read: the object itself, one of its values, or the getter of one.
+ * fast-check looks into what it generates, so what it generates is functions.
+ */
+export const hostileOptionsOf = (keys: string[]): fc.Arbitrary<() => unknown> =>
+  fc
+    .record({
+      place: fc.constantFrom("object", "value", "getter"),
+      options: optionsOf(keys),
+      key: fc.constantFrom(...keys),
+      form: fc.nat(kHostile.length - 1),
+      thrown: fc.nat(kThrown.length - 1),
+    })
+    .map((recipe) => {
+      const { place, options, key, form, thrown } = recipe;
+      const fail = (): never => {
+        throw kThrown[thrown];
+      };
+      const make = () => {
+        if (place === "object") return kHostile[form]!(fail);
+        const given = Object.defineProperties({}, Object.getOwnPropertyDescriptors(options));
+        if (place === "getter") return withGetter(given, key, fail);
+        return Object.defineProperty(given, key, { value: kHostile[form]!(fail), enumerable: true });
+      };
+      return Object.assign(make, { toString: () => fc.stringify(recipe) }); // what a failure shows
+    });

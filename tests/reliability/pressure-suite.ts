@@ -24,7 +24,8 @@ export interface Mixture {
   /** How often the whole set is run on the same engine: the second time, the cache is warm. */
   rounds: number;
   salts: number;
-  strangers: boolean;
+  /** Requests that are aborted: among the cases, or all before the first of them. */
+  strangers: "none" | "among" | "before";
 }
 
 export interface MixtureReport {
@@ -32,8 +33,12 @@ export interface MixtureReport {
   mismatches: string[];
   comparisons: number;
   preemptions: number;
+  evictions: number;
+  partialHits: number;
   cachedTokens: number;
   aborts: number;
+  /** Of them, before the first case was submitted. */
+  abortsBefore: number;
   maxBatch: number;
 }
 
@@ -146,7 +151,7 @@ export function randomMixtures(count: number, cases: Case[], ranks: number, seed
     if (i % 3 === 1) Object.assign(load, { kvCacheTokens: poolFor(cases, 200), maxSequences: 32 });
     const salts = pick(random, [1, 1, 2]);
     const name = `mixture ${i}: ${JSON.stringify(load)}, ${salts} salts`;
-    return { name, load, rounds: 2, salts, strangers: i % 2 === 0 };
+    return { name, load, rounds: 2, salts, strangers: i % 2 === 0 ? "among" : "none" };
   });
 }
 
@@ -163,11 +168,13 @@ export async function runMixture(
   let comparisons = 0;
   const engine = await Engine.load(model, load);
   try {
+    if (strangers === "before") await abortStorm(engine, cases, random);
+    const { aborts: abortsBefore } = engine.stats();
     for (let round = 0; round < rounds; ++round) {
       const open: Promise<void>[] = [];
       for (const i of shuffled([...cases.keys()], random)) {
         const salt = `salt ${between(random, 1, salts)}`;
-        if (strangers && i % 4 === 0) open.push(abortedStranger(engine, cases[i]!, salt, random));
+        if (strangers === "among" && i % 4 === 0) open.push(abortedStranger(engine, cases[i]!, salt, random));
         const compare = async () => {
           const different = difference(expected[i], await request(engine, cases[i]!, salt));
           comparisons += 1;
@@ -178,12 +185,28 @@ export async function runMixture(
       }
       await Promise.all(open);
     }
-    const { preemptions, cachedTokens, aborts, maxBatch, blocks } = engine.stats();
+    const { preemptions, evictions, prefixHits, cachedTokens, aborts, maxBatch, blocks } = engine.stats();
     if (blocks.owned !== 0) mismatches.push(`${blocks.owned} blocks are still owned at the end`);
-    return { mixture: name, mismatches, comparisons, preemptions, cachedTokens, aborts, maxBatch };
+    const counts = {
+      preemptions,
+      evictions,
+      partialHits: prefixHits.partial,
+      cachedTokens,
+      aborts,
+      abortsBefore,
+    };
+    return { mixture: name, mismatches, comparisons, ...counts, maxBatch };
   } finally {
     await engine.close();
   }
+}
+
+/** Every prompt ten times, given up on the way; over when it returns. */
+async function abortStorm(engine: EngineType, cases: Case[], random: () => number): Promise<void> {
+  for (let round = 0; round < 10; ++round)
+    await Promise.all(cases.map((one) => abortedStranger(engine, one, "", random)));
+  const { running, queue } = engine.stats();
+  if (running + queue > 0) throw new Error(`${running} and ${queue} requests are left of the storm`);
 }
 
 /** The same prompt again, given up on the way. */

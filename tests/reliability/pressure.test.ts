@@ -24,14 +24,18 @@ async function check(
     expect(report.cachedTokens > 0, mixture.name).toBe(mixture.load.prefixCache);
     reports.push(report);
   }
-  const sum = (field: "preemptions" | "cachedTokens" | "aborts" | "comparisons") =>
-    reports.reduce((total, report) => total + report[field], 0);
+  const sum = (
+    field: "preemptions" | "evictions" | "partialHits" | "cachedTokens" | "aborts" | "comparisons",
+  ) => reports.reduce((total, report) => total + report[field], 0);
   console.log(
     `${model.split("/").at(-1)}: ${sum("comparisons")} comparisons, ${sum("preemptions")} preemptions, ` +
+      `${sum("evictions")} evictions, ${sum("partialHits")} partial hits, ` +
       `${sum("cachedTokens")} cached tokens, ${sum("aborts")} aborts`,
   );
   // What did not happen proves nothing.
   expect(sum("preemptions")).toBeGreaterThan(0);
+  expect(sum("evictions")).toBeGreaterThan(0);
+  expect(sum("partialHits")).toBeGreaterThan(0);
   expect(sum("cachedTokens")).toBeGreaterThan(count * 16);
   expect(sum("aborts")).toBeGreaterThan(0);
   expect(Math.max(...reports.map(({ maxBatch }) => maxBatch))).toBeGreaterThan(8);

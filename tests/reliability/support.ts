@@ -19,7 +19,7 @@ export const kEndless = { temperature: 0, ignoreEos: true };
 export const kTinyVocab = 64;
 
 /** A checkpoint of 30 KB with random weights, in a new directory; the caller removes it. Two ranks are possible. */
-export function writeTinyModel(): string {
+export function writeTinyModel(context = 512): string {
   const directory = mkdtempSync(join(tmpdir(), "lockstep-tiny-"));
   const shape = {
     layers: 2,
@@ -28,7 +28,7 @@ export function writeTinyModel(): string {
     kvHeads: 2,
     headDim: 8,
     mlp: 48,
-    context: 512,
+    context,
     tied: false,
   };
   writeRandomCheckpoint(directory, { ...shape, vocab: kTinyVocab });

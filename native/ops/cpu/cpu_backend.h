@@ -28,6 +28,7 @@ class CpuOps final : public Ops {
   const char* compute_path() const noexcept override { return kernels_.name; }
   std::unique_ptr<Buffer> allocate(size_t bytes) override;
   size_t free_bytes() override { return 0; }
+  size_t held_bytes() const noexcept override { return held_bytes_; }
   void reserve(const StepLimits&) override {}  // vectors grow with the first steps
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return host; }
   void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
@@ -80,6 +81,7 @@ class CpuOps final : public Ops {
   std::vector<int64_t> slots_;  // [T]: block * kBlockTokens + slot of each token of the step, or -1
   std::vector<AttentionTile> tiles_;
   Sampler sampler_;
+  size_t held_bytes_ = 0;  // of the buffers that are out
 };
 
 // The kernels of a path, as make_cpu_ops chooses them.

@@ -11,10 +11,10 @@
 namespace lockstep {
 namespace {
 
-// Anonymous memory: zeroed, and committed page by page on first touch.
+// Anonymous memory: zeroed, and committed page by page on first touch. `held` counts the bytes of all buffers.
 class MappedBuffer final : public Buffer {
  public:
-  explicit MappedBuffer(size_t bytes) : bytes_(bytes) {
+  MappedBuffer(size_t bytes, size_t& held) : bytes_(bytes), held_(held) {
     if (bytes == 0) return;
     void* const address =
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -23,9 +23,12 @@ class MappedBuffer final : public Buffer {
                   "Cannot reserve " + std::to_string(bytes) + " bytes: " + std::strerror(errno));
     }
     data_ = static_cast<std::byte*>(address);
+    held_ += bytes_;
   }
   ~MappedBuffer() override {
-    if (data_ != nullptr) munmap(data_, bytes_);
+    if (data_ == nullptr) return;
+    munmap(data_, bytes_);
+    held_ -= bytes_;
   }
   MappedBuffer(const MappedBuffer&) = delete;
   MappedBuffer& operator=(const MappedBuffer&) = delete;
@@ -34,7 +37,8 @@ class MappedBuffer final : public Buffer {
 
  private:
   std::byte* data_ = nullptr;
-  size_t bytes_;
+  const size_t bytes_;
+  size_t& held_;
 };
 
 }  // namespace
@@ -45,7 +49,9 @@ CpuOps::CpuOps(const KernelTable& kernels, int threads)
       scratch_(std::make_unique_for_overwrite<WorkerScratch[]>(static_cast<size_t>(threads))),
       sampler_(kernels, pool_) {}
 
-std::unique_ptr<Buffer> CpuOps::allocate(size_t bytes) { return std::make_unique<MappedBuffer>(bytes); }
+std::unique_ptr<Buffer> CpuOps::allocate(size_t bytes) {
+  return std::make_unique<MappedBuffer>(bytes, held_bytes_);
+}
 
 void CpuOps::copy_rows(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat16> x,
                        std::span<const int32_t> rows) {

@@ -29,6 +29,7 @@ class Growing {
   Growing& operator=(const Growing&) = delete;
   std::byte* at_least(size_t bytes);  // its contents are lost where it grows
   std::byte* data() const { return data_; }
+  size_t size_bytes() const { return bytes_; }
 
  private:
   const bool pinned_host_;
@@ -47,6 +48,7 @@ class CudaOps final : public Ops {
   const char* compute_path() const noexcept override { return path_.c_str(); }
   std::unique_ptr<Buffer> allocate(size_t bytes) override;
   size_t free_bytes() override;
+  size_t held_bytes() const noexcept override;
   void reserve(const StepLimits& limits) override;
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override;
   void upload(void* device, const void* host, size_t bytes) override;
@@ -101,6 +103,7 @@ class CudaOps final : public Ops {
   const std::string path_;
   int multiprocessors_ = 0;
   Stream stream_;
+  size_t held_bytes_ = 0;  // of the buffers that are out
   std::map<std::tuple<const void*, int64_t, int64_t, int64_t>, std::pair<std::unique_ptr<Buffer>, int64_t>>
       placed_;
   Growing step_host_{true}, step_device_{false}, tiles_host_{true}, tiles_device_{false};

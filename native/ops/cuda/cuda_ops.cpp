@@ -11,23 +11,30 @@
 namespace lockstep::cuda {
 namespace {
 
+// `held` counts the bytes of all buffers.
 class DeviceBuffer final : public Buffer {
  public:
-  DeviceBuffer(size_t bytes, cudaStream_t stream) : bytes_(bytes) {
+  DeviceBuffer(size_t bytes, cudaStream_t stream, size_t& held) : bytes_(bytes), held_(held) {
     if (bytes == 0) return;
     if (cudaMalloc(reinterpret_cast<void**>(&data_), bytes) != cudaSuccess) {
       (void)cudaGetLastError();  // this one is no reason to give up
       throw Error("OUT_OF_MEMORY", "Cannot reserve " + std::to_string(bytes) + " bytes of device memory");
     }
     check(cudaMemsetAsync(data_, 0, bytes, stream), "zeroing memory");
+    held_ += bytes_;
   }
-  ~DeviceBuffer() override { cudaFree(data_); }
+  ~DeviceBuffer() override {
+    if (data_ == nullptr) return;
+    cudaFree(data_);
+    held_ -= bytes_;
+  }
   std::byte* data() noexcept override { return data_; }
   size_t size_bytes() const noexcept override { return bytes_; }
 
  private:
   std::byte* data_ = nullptr;
-  size_t bytes_;
+  const size_t bytes_;
+  size_t& held_;
 };
 
 // Steps of at most so many tokens are replayed as graphs where they repeat: decoding. In larger ones the kernels
@@ -79,7 +86,14 @@ void CudaOps::synchronize() {
 
 std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
   use_device();
-  return std::make_unique<DeviceBuffer>(bytes, stream_.get());
+  return std::make_unique<DeviceBuffer>(bytes, stream_.get(), held_bytes_);
+}
+
+size_t CudaOps::held_bytes() const noexcept {
+  size_t bytes = held_bytes_ + sampler_.device_bytes();
+  for (const Growing* own : {&step_device_, &tiles_device_, &workspace_, &inv_freq_device_})
+    bytes += own->size_bytes();
+  return bytes;
 }
 
 size_t CudaOps::free_bytes() {

@@ -88,6 +88,11 @@ Sampler::Sampler()
       output_device_(std::make_unique<Growing>(false)) {}
 Sampler::~Sampler() = default;
 
+size_t Sampler::device_bytes() const {
+  return input_device_->size_bytes() + work_->size_bytes() + keys_->size_bytes() +
+         output_device_->size_bytes();
+}
+
 void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows,
                      Stream& stream) {
   const int32_t vocabulary = static_cast<int32_t>(logits.cols), count = static_cast<int32_t>(rows.size());

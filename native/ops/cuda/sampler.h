@@ -90,6 +90,7 @@ class Sampler {
   Sampler();
   ~Sampler();
   void reserve(const StepLimits& limits);
+  size_t device_bytes() const;
   void sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows,
               Stream& stream);
 

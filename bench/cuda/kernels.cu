@@ -1,5 +1,6 @@
 // Times the CUDA backend's kernels on Qwen3's shapes, beside the read bandwidth of the device measured in the same
-// run; writes one JSON object a line. bench/cuda/run.sh builds and runs it; torch.py measures the same shapes there.
+// run; writes one JSON object a line. scripts/gpu-check.sh builds and runs it; torch_peer.py measures the same
+// shapes. With --check it compares the bits of the linear layers' tiles instead, and exits with 1 where they differ.
 //
 // Launches go through Stream as in the product. Weights rotate among buffers of more than four times the L2 cache.
 // A figure is the median of rounds; each round is timed by events around enough launches to fill 2 ms or more.
@@ -93,7 +94,7 @@ void print(const std::string& kernel, const std::string& shape, int64_t tokens, 
 
 class Bench {
  public:
-  explicit Bench(bool quick) : quick_(quick) {
+  Bench() {
     check(cudaSetDevice(0), "device");
     stream_.open(0);
     cudaDeviceProp p;
@@ -124,10 +125,8 @@ class Bench {
   }
 
   void linear_layers() {
-    std::vector<int64_t> tokens = {1, 8, 16, 32, 64, 128, 256, 512, 2048};
-    if (quick_) tokens = {1, 8, 64, 256, 2048};
+    const int64_t tokens[] = {1, 8, 16, 32, 64, 128, 256, 512, 2048};
     for (const Shape& s : kShapes) {
-      if (quick_ && std::string(s.model) != "4B" && std::string(s.model) != "0.6B") continue;
       const int64_t q = s.heads * kHeadDim, kv = s.kv_heads * kHeadDim;
       for (const int64_t t : tokens) {
         one(s, "qkv", t, q + 2 * kv, s.hidden, 1, Kind::kRounded);
@@ -141,7 +140,6 @@ class Bench {
 
   void attentions() {
     for (const Shape& s : kShapes) {
-      if (quick_ && std::string(s.model) != "4B") continue;
       for (const int64_t context : {1024, 8192, 32768})
         for (const int64_t batch : {1, 8, 64}) decode_attention(s, batch, context);
       for (const int64_t length : {512, 2048, 8192}) prefill_attention(s, length);
@@ -226,6 +224,7 @@ class Bench {
   void attention_of(const Shape& s, const char* name, const std::string& shape, int64_t rows,
                     const std::vector<int32_t>& blocks, const std::vector<AttentionTile>& tiles, double keys,
                     double flop_keys, int64_t longest, int64_t pool_blocks) {
+    const bool wide = rows > 1 && tiles[0].tokens > 1;
     const int64_t elements = pool_blocks * kv_block_elements(static_cast<int32_t>(s.kv_heads), kHeadDim);
     auto* const k = device_array<uint16_t>(static_cast<size_t>(elements), 7);
     auto* const v = device_array<uint16_t>(static_cast<size_t>(elements), 8);
@@ -242,16 +241,17 @@ class Bench {
     call.max_splits = static_cast<int32_t>((longest + kAttentionSplit - 1) / kAttentionSplit);
     call.group = static_cast<int32_t>(s.heads / s.kv_heads);
     call.scale = 0.0884f;
+    call.aligned = 1;
     call.workspace = nullptr;
     float* workspace = nullptr;
     const int64_t tasks = call.tile_count * s.kv_heads;
-    if (call.max_splits > 1 && tasks < 2 * 132 && tasks * call.max_splits <= 64 * 132) {
+    if (!wide && call.max_splits > 1 && tasks < 4 * 132 && tasks * call.max_splits <= 64 * 132) {
       check(cudaMalloc(&workspace, static_cast<size_t>(attention_workspace(tasks * call.max_splits, kHeadDim)) * 4),
             "memory");
       call.workspace = workspace;
     }
     const double seconds = median_seconds(stream_, 4, [&](int count) {
-      for (int i = 0; i < count; ++i) attention(call, keys, stream_);
+      for (int i = 0; i < count; ++i) attention(call, wide, keys, stream_);
     });
     print(name, shape, rows, seconds, 4.0 * keys * kHeadDim * static_cast<double>(s.kv_heads),
           4.0 * flop_keys * kHeadDim * static_cast<double>(s.heads));
@@ -279,14 +279,13 @@ class Bench {
     std::vector<int32_t> blocks;
     std::vector<AttentionTile> tiles;
     for (int64_t b = 0; b < length / kBlockTokens; ++b) blocks.push_back(static_cast<int32_t>(b));
-    const int64_t step = kAttentionRows / (s.heads / s.kv_heads);
-    for (int64_t t = 0; t < length; t += step)
+    const int64_t step = kWideRows / (s.heads / s.kv_heads);
+    for (int64_t t = length - step; t >= 0; t -= step)
       tiles.push_back({static_cast<int32_t>(t), static_cast<int32_t>(step), static_cast<int32_t>(t), 0});
     attention_of(s, "attention_prefill", s.model, length, blocks, tiles, static_cast<double>(length),
                  0.5 * static_cast<double>(length * length), length, length / kBlockTokens);
   }
 
-  bool quick_;
   Stream stream_;
   size_t l2_bytes_ = 0, pool_elements_ = 0;
   uint16_t *pool_ = nullptr, *x_ = nullptr;
@@ -296,10 +295,9 @@ class Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Bench bench(argc > 1 && std::string(argv[1]) == "--quick");
+  Bench bench;
+  if (argc > 1 && std::string(argv[1]) == "--check") return bench.same_bits() ? 0 : 1;
   bench.read_bandwidth();
-  const bool same = bench.same_bits();
   bench.linear_layers();
   bench.attentions();
-  return same ? 0 : 1;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -11,6 +10,10 @@
 
 namespace lockstep {
 namespace {
+
+// Of a cache that is sized by memoryFraction: 16.8 million tokens. A tiny model's would otherwise have so many
+// that the pool's own lists take seconds and gigabytes.
+constexpr int64_t kMostBlocks = int64_t{1} << 20;
 
 // TypeScript has checked all this; sizes of memory rest on it, so it is not taken on trust.
 void check_spec(const EngineSpec& spec) {
@@ -125,7 +128,7 @@ void RankGroup::load(const EngineSpec& spec) {
     comm_group_ = spec.backend.make_group(
         spec.devices, {.sum_elements = int64_t{spec.max_batch_tokens} * config.hidden_size,
                        .part_elements = int64_t{kMaxLogitRows} * ((config.vocab_size + 1) / 2)});
-  int64_t most_blocks = std::numeric_limits<int32_t>::max() / kBlockTokens;
+  int64_t most_blocks = kMostBlocks;
   const size_t block_bytes =
       KvCache::block_bytes(config.num_layers, config.num_kv_heads / spec.ranks, config.head_dim);
   for (int worker = 0; worker < count; ++worker) {

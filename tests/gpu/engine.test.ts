@@ -25,8 +25,8 @@ describeIfGpu("engines on a GPU", () => {
   });
   afterAll(() => rmSync(model, { recursive: true }));
 
-  function generate(options: object, steps = "") {
-    const env = { ...process.env, NODE_OPTIONS: "", LOCKSTEP_CUDA_STEPS: steps };
+  function generate(options: object, without = "") {
+    const env = { ...process.env, NODE_OPTIONS: "", LOCKSTEP_CUDA_WITHOUT: without };
     const { status, stdout, stderr } = spawnSync(process.execPath, [kChild, model, JSON.stringify(options)], {
       encoding: "utf8",
       timeout: 60_000,
@@ -38,14 +38,16 @@ describeIfGpu("engines on a GPU", () => {
   }
 
   it.each<[string, object, string]>([
-    ["steps launched one by one", { device: "cuda:0" }, "eager"],
+    ["steps launched kernel by kernel", { device: "cuda:0" }, "graphs"],
+    ["one kernel after the other", { device: "cuda:0" }, "graphs,overlap"],
+    ["mma.sync alone", { device: "cuda:0" }, "wgmma"],
     ["two ranks on one device", { device: ["cuda:0", "cuda:0"], tensorParallel: 2 }, ""],
-    ["two ranks, steps launched one by one", { device: ["cuda:0", "cuda:0"] }, "eager"],
+    ["two ranks, steps launched kernel by kernel", { device: ["cuda:0", "cuda:0"] }, "graphs,overlap"],
     ["chunks of 3", { device: "cuda:0", maxBatchTokens: 3 }, ""],
-  ])("gives the same bits with %s", { timeout: 120_000 }, (_, options, steps) => {
+  ])("gives the same bits with %s", { timeout: 120_000 }, (_, options, without) => {
     const expected = generate({ device: "cuda:0" });
     expect(expected.computePath).toMatch(/^cuda-sm\d+$/);
-    expect(generate(options, steps)).toEqual(expected);
+    expect(generate(options, without)).toEqual(expected);
   });
 
   const devices: [string, LoadOptions][] = [

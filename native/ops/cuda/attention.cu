@@ -1,18 +1,21 @@
 // Causal attention over the paged cache: softmax(q K^T * scale) V, the same arithmetic for one token and for
 // a prompt.
 //
-// Layout of a head's share of a block: K and V [16 keys, d]. A tile is 16 query rows of one sequence and
-// key-value head: a few tokens times the query heads of the group. Order, for each row by itself: splits of
-// 256 keys by absolute position; score = one chain of mma's over d (padded with zeros to a multiple of 16) *
-// scale; m = the largest visible score; p = exp(score - m); l = sum of p, lane i of 32 taking keys 32 v + i,
-// folded in halves; o = p * V fused, float32, keys ascending; splits merged ascending into (M, L, O),
-// products and sum not fused; at the end O / L. Keys beyond a row's position take no part: their scores are
-// masked, their V is not added.
+// Layout of a head's share of a block: K and V [16 keys, d]. Order, for each row (a token and a query head) by
+// itself: splits of 256 keys by absolute position, of slabs of 64. A slab: score = one chain of mma's over d
+// (padded with zeros to a multiple of 16) * scale; m' = the largest score so far, p = exp(score - m'), a =
+// exp(m - m'); l = l a + sum of p; o = o a, then o goes on as a chain of mma's over the keys, 16 at a time: the
+// BF16 part of p, then the BF16 part of the rest. Sum of p: 16 keys at a time, lane t of 4 taking keys 2t, 2t +
+// 1, 8 + 2t, 9 + 2t, folded; then ascending. Splits are merged ascending into (M, L, O), products and sum not
+// fused; at the end O / L. Keys beyond a row's position take no part: p is 0, and V that is not finite there is
+// set to 0 (where a row does see it, its l becomes NaN).
 //
-// Splits are walked by one block, or by a block each with the results merged by a second kernel: the same
-// operations on the same values. Per row and key 4 d FLOPs and one exponential; per key 4 d bytes for the
-// rows of a tile. Floor: the cache's bytes in decode; in prefill p V on the float32 units (its tensor-core
-// form is to come).
+// Narrow tiles (decoding, or a head_dim beyond 128): 16 rows, whose keys and then columns the warps share; with
+// a workspace each split has a block and the results are merged by a second kernel. Wide tiles (prompts): 64
+// rows, 16 to each warp. The operations and their order are the same.
+//
+// Per row and key 6 d FLOPs and one exponential; per key 4 d bytes for the rows of a tile. Floor: the cache's
+// bytes in decode, the BF16 mma rate in prefill.
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/launch.h"
 #include "ops/cuda/scalar.cuh"
@@ -20,16 +23,27 @@
 namespace lockstep::cuda {
 namespace {
 
-constexpr int kSplit = 256;    // = kAttentionSplit
-constexpr int kKeys = 32;      // of a slab of K or V in shared memory
-constexpr int kThreads = 128;  // a warp for 8 keys of a slab; a thread for a column of V
-constexpr int kRows = kAttentionRows;
+constexpr int kSplit = 256;  // = kAttentionSplit
+constexpr int kKeys = 64;    // of a slab
+constexpr int kSteps = kKeys / 16;
+constexpr int kWarps = 4, kThreads = 32 * kWarps;
+constexpr int kPitchOfP = kKeys + 8;  // 16 bytes more than a row: ldmatrix's rows lie in other banks
 
-struct RowState {
-  float score[kRows][kSplit];  // becomes p
-  float max[kRows], sum[kRows];
-  int keys[kRows];  // of the split, that the row sees
-  float merged_max[kRows], merged_sum[kRows], old_factor[kRows], new_factor[kRows];
+__device__ __forceinline__ float minus_infinity() { return from_bits(0xff800000u); }
+
+// kColumnTiles: of 8 columns of V, a warp.
+template <bool kWide_, int kColumnTiles_>
+struct Shape {
+  static constexpr bool kWide = kWide_;
+  static constexpr int kColumnTiles = kColumnTiles_;
+  static constexpr int kRows = kWide ? kWideRows : kNarrowRows;
+  static constexpr int kScoreTiles = kWide ? kKeys / 8 : kKeys / 8 / kWarps;  // of 8 keys, a warp
+
+  struct Shared {       // then q [kRows, pitch], k and v [2, kKeys, pitch]
+    int broken[kKeys];  // V is not finite and some row must not see it
+    float max[kWarps][16], sum[kWarps][16];
+    Bf16 p[2][kWide ? 1 : 16][kPitchOfP];  // BF16 part and rest
+  };
 };
 
 // ---- kernels ----
@@ -38,22 +52,23 @@ struct Place {  // what a block works on
   AttentionTile tile;
   int head, first_query;  // key-value head; of the tile's tokens x heads, the block's first
 
-  __device__ int queries(int group) const {
+  __device__ int queries(int group, int rows) const {
     const int left = tile.tokens * group - first_query;
-    return left < kRows ? left : kRows;
+    return left < rows ? left : rows;
   }
   __device__ int position(int row, int group) const { return tile.position + (first_query + row) / group; }
 };
 
-__device__ Place place_of(const AttentionCall& c) {
-  const int chunks = (c.group + kRows - 1) / kRows;  // blocks a tile: more than one only for groups beyond 16
+__device__ Place place_of(const AttentionCall& c, int rows) {
+  const int chunks = (c.group + rows - 1) / rows;  // blocks a tile: more than one only for groups beyond that
   const int index = static_cast<int>(blockIdx.x);
-  return {c.tiles[index / chunks], static_cast<int>(blockIdx.y), index % chunks * kRows};
+  return {c.tiles[index / chunks], static_cast<int>(blockIdx.y), index % chunks * rows};
 }
 
-__device__ __forceinline__ int keys_in_split(int position, int split) {
-  const int keys = position - split * kSplit + 1;
-  return keys < 0 ? 0 : keys < kSplit ? keys : kSplit;
+__device__ Bf16* output_row(const AttentionCall& c, const Place& place, int row) {
+  const int query = place.first_query + row, d = c.cache.head_dim;
+  return c.y.data + (place.tile.first_row + query / c.group) * c.y.stride +
+         (int64_t{place.head} * c.group + query % c.group) * d;
 }
 
 // Eight elements of a row of d; zeros beyond it.
@@ -81,54 +96,47 @@ __device__ void load_keys(Bf16* to, const Bf16* cache, const AttentionCall& c, c
   }
 }
 
-__device__ void load_queries(Bf16* to, const AttentionCall& c, const Place& place, int pitch) {
-  const int d = c.cache.head_dim, pieces = (pitch - 8) / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * pieces; i += kThreads) {
+__device__ void load_queries(Bf16* to, const AttentionCall& c, const Place& place, int rows, int pitch) {
+  const int d = c.cache.head_dim, pieces = (pitch - 8) / 8, queries = place.queries(c.group, rows);
+  for (int i = static_cast<int>(threadIdx.x); i < rows * pieces; i += kThreads) {
     const int row = i / pieces, element = i % pieces * 8;
-    const bool there = row < place.queries(c.group);
+    const bool there = row < queries;
     const int query = there ? place.first_query + row : 0;
     const int64_t column = (int64_t{place.head} * c.group + query % c.group) * d;
     const Bf16* const from = c.q.data + (place.tile.first_row + query / c.group) * c.q.stride + column;
-    for (int e = 0; e < 8; ++e)
-      to[row * pitch + element + e] = there && element + e < d ? from[element + e] : Bf16{0};
+    load_piece(to + row * pitch + element, from, element, there ? d : 0, d % 8 == 0 && c.aligned != 0);
   }
 }
 
-// Scores of the slab's keys: each warp takes 8 of them.
-__device__ void score_keys(RowState& state, const Bf16* q, const Bf16* k, int pitch, int first_key,
-                           float scale) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  float sums[4] = {};
-  for (int element = 0; element + 16 < pitch; element += 16) {
-    uint32_t a[4], b[2];
-    ldmatrix_x4(a, q + lane % 16 * pitch + element + lane / 16 * 8);
-    ldmatrix_x2(b, k + (warp * 8 + lane % 8) * pitch + element + lane / 8 % 2 * 8);
-    mma_bf16(sums, a, b);
+// Keys of the slab that not every row sees: V that is not finite becomes 0, and the key is marked.
+__device__ void mend_values(int* broken, Bf16* v, int first_hidden, int d, int pitch) {
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread < kKeys) broken[thread] = 0;
+  __syncthreads();  // no mark is set
+  for (int i = thread; i < (kKeys - first_hidden) * d; i += kThreads) {
+    const int key = first_hidden + i / d;
+    Bf16& value = v[key * pitch + i % d];
+    if ((value & 0x7f80u) != 0x7f80u) continue;
+    value = 0;
+    broken[key] = 1;
   }
-  for (int i = 0; i < 4; ++i) {
-    const int row = lane / 4 + i / 2 * 8, key = first_key + warp * 8 + 2 * (lane % 4) + i % 2;
-    state.score[row][key] = sums[i] * scale;
-  }
+  __syncthreads();  // the marks are set
 }
 
-// Scores of a row become p; sets its maximum and sum. A warp.
-__device__ void softmax_row(RowState& state, int row) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, keys = state.keys[row];
-  float max = from_bits(0xff800000u);
-  for (int key = lane; key < keys; key += 32) {
-    const float score = state.score[row][key];
-    max = score > max ? score : max;
+// Two rows of a warp's 16, as a thread holds them in an mma's accumulators: rows lane / 4 and lane / 4 + 8, and
+// of every 8 columns 2 (lane % 4) and the next.
+template <int kColumnTiles>
+struct Rows {
+  float max[2], sum[2], output[kColumnTiles][4];
+
+  __device__ void clear() {
+    for (int r = 0; r < 2; ++r) max[r] = minus_infinity(), sum[r] = 0.0f;
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) output[n][i] = 0.0f;
   }
-  max = fold_max(max);
-  float sum = 0.0f;
-  for (int key = lane; key < keys; key += 32) {
-    const float p = exp_own(state.score[row][key] - max);
-    state.score[row][key] = p;
-    sum = sum + p;
-  }
-  sum = fold_sum(sum);
-  if (lane == 0) state.max[row] = max, state.sum[row] = sum;
-}
+};
 
 struct Factors {
   float max, old_factor, new_factor;
@@ -143,183 +151,351 @@ __device__ __forceinline__ float merge(bool first, float old_value, float new_va
   return first ? new_value : old_value * old_factor + new_value * new_factor;
 }
 
-template <int kColumns>  // of V, a thread
-__device__ void add_values(float (&sums)[kColumns][kRows], const RowState& state, const Bf16* v, int pitch,
-                           int first_key, int last_key, int d) {
-#pragma unroll
-  for (int c = 0; c < kColumns; ++c) {
-    const int column = static_cast<int>(threadIdx.x) + c * kThreads;
-    if (column >= d) return;
-    for (int key = first_key; key < last_key; ++key) {
-      const float value = widen(v[(key - first_key) * pitch + column]);
-#pragma unroll
-      for (int row = 0; row < kRows; ++row)
-        if (key < state.keys[row]) sums[c][row] = fused(state.score[row][key], value, sums[c][row]);
-    }
+__device__ __forceinline__ float fold_four(float x) {  // over the four lanes of a row
+  x = x + __shfl_xor_sync(kAllLanes, x, 1);
+  return x + __shfl_xor_sync(kAllLanes, x, 2);
+}
+__device__ __forceinline__ float larger_of_four(float x) {
+  for (int width = 1; width <= 2; width *= 2) {
+    const float other = __shfl_xor_sync(kAllLanes, x, width);
+    x = other > x ? other : x;
   }
+  return x;
 }
 
-// One split: afterwards `sums` holds o, and the row state m and l, and the split is merged into (M, L).
-template <int kColumns>
-__device__ __forceinline__ void attend_split(float (&sums)[kColumns][kRows], RowState& state, const Bf16* q,
-                                             Bf16* slabs, const AttentionCall& c, const Place& place,
-                                             int split, int pitch) {
-  const int thread = static_cast<int>(threadIdx.x), d = c.cache.head_dim, queries = place.queries(c.group);
-  if (thread < kRows)
-    state.keys[thread] = thread < queries ? keys_in_split(place.position(thread, c.group), split) : 0;
-  // The last query sees most: what it sees is loaded.
-  const int first = split * kSplit, seen = keys_in_split(place.position(queries - 1, c.group), split);
-  const int slabs_of_keys = (seen + kKeys - 1) / kKeys;
-  for (int col = 0; col < kColumns; ++col)
-    for (int row = 0; row < kRows; ++row) sums[col][row] = 0.0f;
+__device__ __forceinline__ uint32_t pair(Bf16 low, Bf16 high) { return uint32_t{low} | uint32_t{high} << 16; }
 
-  const auto load = [&](int i) {  // K's slabs, then V's
-    if (i < 2 * slabs_of_keys) {
-      const bool values = i >= slabs_of_keys;
-      const int key = (values ? i - slabs_of_keys : i) * kKeys;
-      load_keys(slabs + i % 2 * kKeys * pitch, values ? c.cache.v : c.cache.k, c, place, first + key,
-                first + seen, pitch);
+// A block's walk over the keys of one tile and key-value head.
+template <class S>
+class Walk {
+ public:
+  static constexpr int kTiles = S::kColumnTiles;
+
+  __device__ Walk(const AttentionCall& call, const Place& place)
+      : c_(call),
+        place_(place),
+        d_(call.cache.head_dim),
+        pitch_((d_ + 15) / 16 * 16 + 8),
+        queries_(place.queries(call.group, S::kRows)),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        warp_(static_cast<int>(threadIdx.x) / 32),
+        shared_(*dynamic_shared<typename S::Shared>()),
+        q_(reinterpret_cast<Bf16*>(&shared_ + 1)),
+        k_(q_ + S::kRows * pitch_),
+        v_(k_ + 2 * kKeys * pitch_) {
+    for (int r = 0; r < 2; ++r) {
+      const int row = row_of(r);
+      last_key_[r] = row < queries_ ? place.position(row, call.group) : -1;
     }
-    commit_copies();
-  };
-  load(0);
-  for (int i = 0; i < 2 * slabs_of_keys; ++i) {
-    load(i + 1);
-    wait_copies<1>();
-    __syncthreads();  // slab i is whole; before the first slab also: keys and queries are there
-    const Bf16* const slab = slabs + i % 2 * kKeys * pitch;
-    if (i < slabs_of_keys) {
-      score_keys(state, q, slab, pitch, i * kKeys, c.scale);
-      if (i + 1 == slabs_of_keys) {
-        __syncthreads();  // all scores of the split are there
-        for (int row = thread / 32; row < kRows; row += kThreads / 32) softmax_row(state, row);
+  }
+
+  __device__ int last_split() const { return place_.position(queries_ - 1, c_.group) / kSplit; }
+  // The tile's row of the thread's row 0 or 1.
+  __device__ int row_of(int r) const { return (S::kWide ? warp_ * 16 : 0) + lane_ / 4 + r * 8; }
+  __device__ bool has_row(int r) const { return last_key_[r] >= 0; }
+  // Columns of tile n: this one and the next.
+  __device__ int column_of(int n) const { return first_column() + n * 8 + 2 * (lane_ % 4); }
+
+  // Splits [first, last]; calls done(split) after each with its result in `rows`.
+  template <class Done>
+  __device__ void run(Rows<kTiles>& rows, int first, int last, Done done) {
+    load_queries(q_, c_, place_, S::kRows, pitch_);
+    const int begin = first * kSplit, seen = place_.position(queries_ - 1, c_.group) + 1;
+    const int end = seen < (last + 1) * kSplit ? seen : (last + 1) * kSplit;
+    const int slabs = (end - begin + kKeys - 1) / kKeys;
+    const auto load = [&](int slab) {
+      if (slab < slabs) {
+        const int key = begin + slab * kKeys;
+        load_keys(k_ + slab % 2 * kKeys * pitch_, c_.cache.k, c_, place_, key, end, pitch_);
+        load_keys(v_ + slab % 2 * kKeys * pitch_, c_.cache.v, c_, place_, key, end, pitch_);
       }
-    } else {
-      const int key = (i - slabs_of_keys) * kKeys;
-      add_values<kColumns>(sums, state, slab, pitch, key, key + kKeys < seen ? key + kKeys : seen, d);
+      commit_copies();
+    };
+    load(0);
+    for (int slab = 0; slab < slabs; ++slab) {
+      load(slab + 1);
+      wait_copies<1>();
+      __syncthreads();  // the slab is whole, and so are the queries
+      const int key = begin + slab * kKeys;
+      if (key % kSplit == 0) rows.clear();
+      attend(rows, key, k_ + slab % 2 * kKeys * pitch_, v_ + slab % 2 * kKeys * pitch_);
+      if ((key + kKeys) % kSplit == 0 || slab + 1 == slabs) done(key / kSplit);
+      __syncthreads();  // the slab may be overwritten
     }
-    __syncthreads();  // slab i may be overwritten; after the softmax: p, maxima and sums are there
+    wait_copies<0>();
   }
-  wait_copies<0>();
-}
 
-__device__ __forceinline__ int64_t partial_size(int d) { return int64_t{kRows} * (d + 2); }
+  __device__ bool sees_split(int r, int split) const { return last_key_[r] >= split * kSplit; }
+
+ private:
+  __device__ int first_column() const { return S::kWide ? 0 : warp_ * kTiles * 8; }
+
+  __device__ void attend(Rows<kTiles>& rows, int key, const Bf16* k, Bf16* v) {
+    const int first_hidden = place_.position(0, c_.group) + 1 - key;  // of the slab, from some row
+    const bool mended = first_hidden < kKeys && queries_ > 1;
+    if (mended) mend_values(shared_.broken, v, first_hidden < 0 ? 0 : first_hidden, d_, pitch_);
+    float p[S::kScoreTiles][4];
+    score(p, key, k);
+    float old_max[2], part[2];
+    for (int r = 0; r < 2; ++r) old_max[r] = rows.max[r];
+    find_max(rows, p);
+    float factor[2];
+    for (int r = 0; r < 2; ++r) {
+      const float max = rows.max[r];
+      factor[r] = max == minus_infinity() ? 1.0f : exp_own(old_max[r] - max);
+    }
+#pragma unroll
+    for (int j = 0; j < S::kScoreTiles; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        p[j][i] = p[j][i] == minus_infinity() ? 0.0f : exp_own(p[j][i] - rows.max[i / 2]);
+    add_up(part, p);
+    for (int r = 0; r < 2; ++r) rows.sum[r] = rows.sum[r] * factor[r] + part[r];
+    if (mended) refuse_broken(rows, key);
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) rows.output[n][i] = rows.output[n][i] * factor[i / 2] + 0.0f;  // no -0
+    add_values(rows, p, v);
+  }
+
+  // Scaled scores; minus infinity where the row does not see the key.
+  __device__ void score(float (&s)[S::kScoreTiles][4], int key, const Bf16* k) const {
+    const int first_tile = S::kWide ? 0 : warp_ * S::kScoreTiles;
+#pragma unroll
+    for (int j = 0; j < S::kScoreTiles; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) s[j][i] = 0.0f;
+    for (int element = 0; element + 16 < pitch_; element += 16) {
+      uint32_t a[4];
+      ldmatrix_x4(a, q_ + ((S::kWide ? warp_ * 16 : 0) + lane_ % 16) * pitch_ + element + lane_ / 16 * 8);
+#pragma unroll
+      for (int j = 0; j < S::kScoreTiles; j += 2) {
+        uint32_t b[4];
+        ldmatrix_x4(
+            b, k + ((first_tile + j + lane_ / 16) * 8 + lane_ % 8) * pitch_ + element + lane_ / 8 % 2 * 8);
+        mma_bf16(s[j], a, {b[0], b[1]});
+        mma_bf16(s[j + 1], a, {b[2], b[3]});
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < S::kScoreTiles; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        s[j][i] = key + (first_tile + j) * 8 + 2 * (lane_ % 4) + i % 2 <= last_key_[i / 2]
+                      ? s[j][i] * c_.scale
+                      : minus_infinity();
+  }
+
+  // The rows' largest scores so far.
+  __device__ void find_max(Rows<kTiles>& rows, const float (&s)[S::kScoreTiles][4]) {
+    float largest[2] = {minus_infinity(), minus_infinity()};
+#pragma unroll
+    for (int j = 0; j < S::kScoreTiles; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) largest[i / 2] = s[j][i] > largest[i / 2] ? s[j][i] : largest[i / 2];
+    for (int r = 0; r < 2; ++r) largest[r] = larger_of_four(largest[r]);
+    if constexpr (!S::kWide) {
+      for (int r = 0; r < 2; ++r)
+        if (lane_ % 4 == 0) shared_.max[warp_][lane_ / 4 + r * 8] = largest[r];
+      __syncthreads();  // the warps' maxima are there
+      for (int r = 0; r < 2; ++r)
+        for (int w = 0; w < kWarps; ++w) {
+          const float other = shared_.max[w][lane_ / 4 + r * 8];
+          largest[r] = other > largest[r] ? other : largest[r];
+        }
+    }
+    for (int r = 0; r < 2; ++r) rows.max[r] = largest[r] > rows.max[r] ? largest[r] : rows.max[r];
+  }
+
+  // The slab's sums of p, on every lane of a row; narrow tiles leave p where all warps find it.
+  __device__ void add_up(float (&sum)[2], const float (&p)[S::kScoreTiles][4]) {
+    for (int r = 0; r < 2; ++r) {
+#pragma unroll
+      for (int j = 0; j < S::kScoreTiles; j += 2) {
+        const float of_sixteen =
+            fold_four(p[j][2 * r] + p[j][2 * r + 1] + p[j + 1][2 * r] + p[j + 1][2 * r + 1]);
+        sum[r] = j == 0 ? of_sixteen : sum[r] + of_sixteen;
+      }
+    }
+    if constexpr (!S::kWide) {
+      for (int r = 0; r < 2; ++r) {
+        const int row = lane_ / 4 + r * 8;
+        if (lane_ % 4 == 0) shared_.sum[warp_][row] = sum[r];
+#pragma unroll
+        for (int j = 0; j < S::kScoreTiles; ++j)
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            const int column = (warp_ * S::kScoreTiles + j) * 8 + 2 * (lane_ % 4) + i;
+            const Bf16 first = round_bf16(p[j][2 * r + i]);
+            shared_.p[0][row][column] = first;
+            shared_.p[1][row][column] = round_bf16(p[j][2 * r + i] - widen(first));
+          }
+      }
+      __syncthreads();  // p and the warps' sums are there
+      for (int r = 0; r < 2; ++r) {
+        const int row = lane_ / 4 + r * 8;
+        sum[r] = shared_.sum[0][row];
+        for (int w = 1; w < kWarps; ++w) sum[r] = sum[r] + shared_.sum[w][row];
+      }
+    }
+  }
+
+  __device__ void refuse_broken(Rows<kTiles>& rows, int key) const {
+    for (int i = 0; i < kKeys; ++i)
+      if (shared_.broken[i] != 0)
+        for (int r = 0; r < 2; ++r)
+          if (key + i <= last_key_[r]) rows.sum[r] = from_bits(0x7fc00000u);
+  }
+
+  // o += p V.
+  __device__ void add_values(Rows<kTiles>& rows, const float (&p)[S::kScoreTiles][4], const Bf16* v) const {
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      uint32_t first[4], rest[4];
+      if constexpr (S::kWide) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {  // rows g, g + 8 of the first eight keys, then of the others
+          const float x = p[2 * step + i / 2][2 * (i % 2)], y = p[2 * step + i / 2][2 * (i % 2) + 1];
+          const Bf16 bx = round_bf16(x), by = round_bf16(y);
+          first[i] = pair(bx, by);
+          rest[i] = pair(round_bf16(x - widen(bx)), round_bf16(y - widen(by)));
+        }
+      } else {
+        ldmatrix_x4(first, &shared_.p[0][lane_ % 16][step * 16 + lane_ / 16 * 8]);
+        ldmatrix_x4(rest, &shared_.p[1][lane_ % 16][step * 16 + lane_ / 16 * 8]);
+      }
+#pragma unroll
+      for (int n = 0; n < kTiles; n += 2) {
+        const int column = first_column() + n * 8;
+        if (column + 8 >= pitch_) break;
+        uint32_t b[4];
+        ldmatrix_x4_transposed(b, v + (step * 16 + lane_ % 16) * pitch_ + column + lane_ / 16 * 8);
+        mma_bf16(rows.output[n], first, {b[0], b[1]});
+        mma_bf16(rows.output[n], rest, {b[0], b[1]});
+        mma_bf16(rows.output[n + 1], first, {b[2], b[3]});
+        mma_bf16(rows.output[n + 1], rest, {b[2], b[3]});
+      }
+    }
+  }
+
+  const AttentionCall& c_;
+  const Place& place_;
+  const int d_, pitch_, queries_, lane_, warp_;
+  typename S::Shared& shared_;
+  Bf16 *const q_, *const k_, *const v_;
+  int last_key_[2];
+};
+
+__device__ __forceinline__ int64_t partial_size(int d) { return int64_t{kNarrowRows} * (d + 2); }
 
 // Grid: tiles (x chunks of heads), key-value heads, 1 or splits (with a workspace).
-template <int kColumns>
-__global__ void __launch_bounds__(kThreads, kColumns == 1 ? 4 : 1) attention_kernel(const AttentionCall c) {
+template <class S>
+__global__ void __launch_bounds__(kThreads, S::kColumnTiles <= 4 ? 4 : 1)
+    attention_kernel(const AttentionCall c) {
   begin_kernel();
-  const int thread = static_cast<int>(threadIdx.x), d = c.cache.head_dim;
-  const int pitch = (d + 15) / 16 * 16 + 8;  // 16 bytes more: ldmatrix's rows lie in other banks
-  auto& state = *dynamic_shared<RowState>();
-  Bf16* const q = reinterpret_cast<Bf16*>(&state + 1);
-  Bf16* const slabs = q + kRows * pitch;
-  const Place place = place_of(c);
-  const int queries = place.queries(c.group);
-  if (queries <= 0) return;
-  load_queries(q, c, place, pitch);
-  const int last = place.position(queries - 1, c.group) / kSplit;
-
-  float sums[kColumns][kRows];
-  if (c.workspace != nullptr) {
+  const Place place = place_of(c, S::kRows);
+  if (place.queries(c.group, S::kRows) <= 0) return;
+  Walk<S> walk(c, place);
+  const int last = walk.last_split(), d = c.cache.head_dim;
+  Rows<S::kColumnTiles> rows;
+  if (!S::kWide && c.workspace != nullptr) {
     const int split = static_cast<int>(blockIdx.z);
     if (split > last) return;
-    attend_split<kColumns>(sums, state, q, slabs, c, place, split, pitch);
+    walk.run(rows, split, split, [](int) {});
     const int64_t index = (int64_t{blockIdx.x} * gridDim.y + blockIdx.y) * gridDim.z + split;
     float* const partial = c.workspace + index * partial_size(d);
-    for (int col = 0; col < kColumns; ++col)
-      for (int row = 0; row < kRows; ++row)
-        if (thread + col * kThreads < d) partial[row * (d + 2) + thread + col * kThreads] = sums[col][row];
-    if (thread < kRows) {
-      partial[thread * (d + 2) + d] = state.max[thread];
-      partial[thread * (d + 2) + d + 1] = state.sum[thread];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float* const to = partial + walk.row_of(i / 2) * (d + 2);
+#pragma unroll
+      for (int n = 0; n < S::kColumnTiles; ++n)
+        if (const int column = walk.column_of(n) + i % 2; column < d) to[column] = rows.output[n][i];
+      if (threadIdx.x < 32 && threadIdx.x % 4 == 0 && i % 2 == 0)
+        to[d] = rows.max[i / 2], to[d + 1] = rows.sum[i / 2];
     }
     return;
   }
 
-  float merged[kColumns][kRows];
-  for (int split = 0; split <= last; ++split) {
-    attend_split<kColumns>(sums, state, q, slabs, c, place, split, pitch);
-    if (thread < kRows && state.keys[thread] > 0) {
-      const Factors f = merge_factors(split == 0, state.merged_max[thread], state.max[thread]);
-      state.merged_max[thread] = f.max;
-      state.old_factor[thread] = f.old_factor;
-      state.new_factor[thread] = f.new_factor;
-      state.merged_sum[thread] =
-          merge(split == 0, state.merged_sum[thread], state.sum[thread], f.old_factor, f.new_factor);
+  Rows<S::kColumnTiles> merged;
+  walk.run(rows, 0, last, [&](int split) {
+    const bool first = split == 0;
+    float old_factor[2], new_factor[2];
+    for (int r = 0; r < 2; ++r) {
+      const Factors f = merge_factors(first, merged.max[r], rows.max[r]);
+      old_factor[r] = f.old_factor, new_factor[r] = f.new_factor;
+      if (!walk.sees_split(r, split)) continue;
+      merged.max[r] = f.max;
+      merged.sum[r] = merge(first, merged.sum[r], rows.sum[r], f.old_factor, f.new_factor);
     }
-    __syncthreads();  // the factors are there
 #pragma unroll
-    for (int col = 0; col < kColumns; ++col)
+    for (int i = 0; i < 4; ++i) {
+      if (!walk.sees_split(i / 2, split)) continue;
 #pragma unroll
-      for (int row = 0; row < kRows; ++row)
-        if (state.keys[row] > 0)
-          merged[col][row] = merge(split == 0, merged[col][row], sums[col][row], state.old_factor[row],
-                                   state.new_factor[row]);
-    __syncthreads();  // keys and factors may be overwritten
-  }
-#pragma unroll
-  for (int col = 0; col < kColumns; ++col) {
-    const int column = thread + col * kThreads;
-#pragma unroll
-    for (int row = 0; row < kRows; ++row) {
-      if (row >= queries || column >= d) continue;
-      const int query = place.first_query + row;
-      c.y.data[(place.tile.first_row + query / c.group) * c.y.stride +
-               (int64_t{place.head} * c.group + query % c.group) * d + column] =
-          round_bf16(merged[col][row] / state.merged_sum[row]);
+      for (int n = 0; n < S::kColumnTiles; ++n)
+        merged.output[n][i] =
+            merge(first, merged.output[n][i], rows.output[n][i], old_factor[i / 2], new_factor[i / 2]);
     }
+  });
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (!walk.has_row(i / 2)) continue;
+    Bf16* const to = output_row(c, place, walk.row_of(i / 2));
+#pragma unroll
+    for (int n = 0; n < S::kColumnTiles; ++n)
+      if (const int column = walk.column_of(n) + i % 2; column < d)
+        to[column] = round_bf16(merged.output[n][i] / merged.sum[i / 2]);
   }
 }
 
-// The splits' results merged ascending. Grid as attention_kernel's, without the splits.
+// The splits' results of a row merged ascending. Grid: as attention_kernel's, with rows for splits.
 __global__ void __launch_bounds__(kThreads) merge_splits_kernel(const AttentionCall c, int splits) {
   begin_kernel();
-  const int d = c.cache.head_dim;
-  const Place place = place_of(c);
-  const int queries = place.queries(c.group);
+  const int d = c.cache.head_dim, row = static_cast<int>(blockIdx.z);
+  const Place place = place_of(c, kNarrowRows);
+  if (row >= place.queries(c.group, kNarrowRows)) return;
   const float* const partials =
-      c.workspace + (int64_t{blockIdx.x} * gridDim.y + blockIdx.y) * splits * partial_size(d);
-  for (int row = 0; row < queries; ++row) {
-    const int query = place.first_query + row, last = place.position(row, c.group) / kSplit;
-    for (int column = static_cast<int>(threadIdx.x); column < d; column += kThreads) {
-      float max = 0, sum = 0, output = 0;
-      for (int split = 0; split <= last; ++split) {
-        const float* const one = partials + split * partial_size(d) + row * (d + 2);
-        const Factors f = merge_factors(split == 0, max, one[d]);
-        max = f.max;
-        sum = merge(split == 0, sum, one[d + 1], f.old_factor, f.new_factor);
-        output = merge(split == 0, output, one[column], f.old_factor, f.new_factor);
-      }
-      c.y.data[(place.tile.first_row + query / c.group) * c.y.stride +
-               (int64_t{place.head} * c.group + query % c.group) * d + column] = round_bf16(output / sum);
+      c.workspace + (int64_t{blockIdx.x} * gridDim.y + blockIdx.y) * splits * partial_size(d) + row * (d + 2);
+  const int last = place.position(row, c.group) / kSplit;
+  Bf16* const to = output_row(c, place, row);
+  for (int column = static_cast<int>(threadIdx.x); column < d; column += kThreads) {
+    float max = 0, sum = 0, output = 0;
+#pragma unroll 4
+    for (int split = 0; split <= last; ++split) {
+      const float* const one = partials + split * partial_size(d);
+      const Factors f = merge_factors(split == 0, max, one[d]);
+      max = f.max;
+      sum = merge(split == 0, sum, one[d + 1], f.old_factor, f.new_factor);
+      output = merge(split == 0, output, one[column], f.old_factor, f.new_factor);
     }
+    to[column] = round_bf16(output / sum);
   }
 }
 
 // ---- launchers ----
 
-template <int kColumns>
+template <class S>
 void launch_attention(const AttentionCall& c, double keys, Stream& stream) {
   const int d = c.cache.head_dim, pitch = (d + 15) / 16 * 16 + 8;
-  const unsigned blocks = static_cast<unsigned>(c.tile_count * ((c.group + kRows - 1) / kRows));
+  const unsigned blocks = static_cast<unsigned>(c.tile_count * ((c.group + S::kRows - 1) / S::kRows));
   const unsigned heads = static_cast<unsigned>(c.cache.kv_heads);
   const unsigned splits = c.workspace == nullptr ? 1u : static_cast<unsigned>(c.max_splits);
   launch({.name = "attention",
           .grid = dim3(blocks, heads, splits),
           .block = dim3(kThreads),
-          .shared_bytes = sizeof(RowState) + static_cast<size_t>((kRows + 2 * kKeys) * pitch) * sizeof(Bf16),
+          .shared_bytes =
+              sizeof(typename S::Shared) + static_cast<size_t>((S::kRows + 4 * kKeys) * pitch) * sizeof(Bf16),
           .stream = stream,
           .bytes = 4.0 * keys * d * c.cache.kv_heads,
-          .flops = 4.0 * keys * d * kRows * c.cache.kv_heads},
-         attention_kernel<kColumns>, c);
+          .flops = 6.0 * keys * d * S::kRows * c.cache.kv_heads},
+         attention_kernel<S>, c);
   if (c.workspace == nullptr) return;
   launch({.name = "merge_splits",
-          .grid = dim3(blocks, heads),
+          .grid = dim3(blocks, heads, kNarrowRows),
           .block = dim3(kThreads),
           .shared_bytes = 0,
           .stream = stream,
-          .bytes = 4.0 * static_cast<double>(blocks * heads * splits) * kRows * (d + 2),
+          .bytes = 4.0 * static_cast<double>(blocks * heads * splits) * kNarrowRows * (d + 2),
           .flops = 0},
          merge_splits_kernel, c, static_cast<int>(splits));
 }
@@ -327,16 +503,18 @@ void launch_attention(const AttentionCall& c, double keys, Stream& stream) {
 }  // namespace
 
 int64_t attention_workspace(int64_t partials, int32_t head_dim) {
-  return partials * kAttentionRows * (head_dim + 2);
+  return partials * kNarrowRows * (head_dim + 2);
 }
 
-void attention(const AttentionCall& call, double keys, Stream& stream) {
-  if (call.cache.head_dim <= kThreads)
-    launch_attention<1>(call, keys, stream);
-  else if (call.cache.head_dim <= 2 * kThreads)
-    launch_attention<2>(call, keys, stream);
+void attention(const AttentionCall& call, bool wide, double keys, Stream& stream) {
+  if (wide)
+    launch_attention<Shape<true, kWideHeadDim / 8>>(call, keys, stream);
+  else if (call.cache.head_dim <= 128)
+    launch_attention<Shape<false, 4>>(call, keys, stream);
+  else if (call.cache.head_dim <= 256)
+    launch_attention<Shape<false, 8>>(call, keys, stream);
   else
-    launch_attention<4>(call, keys, stream);
+    launch_attention<Shape<false, 16>>(call, keys, stream);
 }
 
 }  // namespace lockstep::cuda

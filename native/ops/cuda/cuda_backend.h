@@ -83,11 +83,12 @@ class CudaOps final : public Ops {
     std::vector<int32_t> block_offsets;  // of each sequence, in `blocks`
     int32_t largest_block = -1;
     // Tiles of attention follow from the heads' ratio, too.
-    int32_t tile_group = 0, tile_count = 0, max_splits = 0;
-    double keys = 0;
+    int32_t tile_group = 0, max_splits = 0;    // splits of narrow tiles
+    int32_t narrow_tiles = 0, wide_tiles = 0;  // in this order
+    double narrow_keys = 0, wide_keys = 0;
   };
 
-  void build_tiles(int32_t group);
+  void build_tiles(int32_t group, int32_t head_dim);
   // Partial results of attention (a tile, head and split each) that there is room for: 8 KB each at d = 128,
   // so 70 MB on 132 multiprocessors.
   int64_t most_partials() const { return int64_t{64} * multiprocessors_; }

@@ -200,25 +200,36 @@ void CudaOps::begin_step(const StepArrays& step) {
         "sending a step's arrays");
 }
 
-void CudaOps::build_tiles(int32_t group) {
+void CudaOps::build_tiles(int32_t group, int32_t head_dim) {
   if (step_.tile_group == group) return;
   if (step_.tile_group != 0) synchronize();  // other tiles are in use
   step_.tile_group = group;
-  const int32_t tile_tokens = std::max(1, kAttentionRows / group);
   tiles_.clear();
-  step_.keys = 0;
-  step_.max_splits = 0;
-  for (size_t i = 0; i < step_.host.sequences.size(); ++i) {
-    const SequenceSlice& s = step_.host.sequences[i];
-    for (int32_t first = 0; first < s.num_tokens; first += tile_tokens) {
-      const int32_t tokens = std::min(tile_tokens, s.num_tokens - first),
-                    end = s.start_position + first + tokens;
-      tiles_.push_back({s.first_row + first, tokens, s.start_position + first, step_.block_offsets[i]});
-      step_.keys += end;
-      step_.max_splits = std::max(step_.max_splits, (end + kAttentionSplit - 1) / kAttentionSplit);
+  const auto add = [&](bool wide) {
+    const int32_t tile_tokens = std::max(1, (wide ? kWideRows : kNarrowRows) / group);
+    double keys = 0;
+    for (size_t i = 0; i < step_.host.sequences.size(); ++i) {
+      const SequenceSlice& s = step_.host.sequences[i];
+      if (wide != (head_dim <= kWideHeadDim && s.num_tokens * group > kNarrowRows)) continue;
+      for (int32_t first = 0; first < s.num_tokens; first += tile_tokens) {
+        const int32_t tokens = std::min(tile_tokens, s.num_tokens - first),
+                      end = s.start_position + first + tokens;
+        tiles_.push_back({s.first_row + first, tokens, s.start_position + first, step_.block_offsets[i]});
+        keys += end;
+        if (!wide)
+          step_.max_splits = std::max(step_.max_splits, (end + kAttentionSplit - 1) / kAttentionSplit);
+      }
     }
-  }
-  step_.tile_count = static_cast<int32_t>(tiles_.size());
+    return keys;
+  };
+  step_.max_splits = 0;
+  step_.narrow_keys = add(false);
+  step_.narrow_tiles = static_cast<int32_t>(tiles_.size());
+  step_.wide_keys = add(true);
+  step_.wide_tiles = static_cast<int32_t>(tiles_.size()) - step_.narrow_tiles;
+  // The longest first: they take longest.
+  std::sort(tiles_.begin() + step_.narrow_tiles, tiles_.end(),
+            [](const AttentionTile& a, const AttentionTile& b) { return a.position > b.position; });
   // In powers of two, so that few steps differ by it; blocks of splits that no tile has end at once.
   step_.max_splits = static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(step_.max_splits)));
   const size_t bytes = tiles_.size() * sizeof(AttentionTile);

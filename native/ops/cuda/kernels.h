@@ -75,7 +75,8 @@ struct AttentionTile {
   int32_t position;      // of the first token
   int32_t block_offset;  // of the sequence's block numbers in `blocks`
 };
-constexpr int kAttentionRows = 16;  // query rows (tokens x heads of a group) in a tile
+// Query rows (tokens x heads of a group) in a tile. Wide ones are for prompts, and for heads up to kWideHeadDim.
+constexpr int kNarrowRows = 16, kWideRows = 64, kWideHeadDim = 128;
 
 struct AttentionCall {
   Matrix<uint16_t> y;        // [T, Hq * d]
@@ -87,10 +88,11 @@ struct AttentionCall {
   int32_t max_splits;  // splits of the longest context in the step
   int32_t group;       // Hq / Hkv
   float scale;
+  int64_t aligned;   // whether rows of q start at multiples of 16 bytes
   float* workspace;  // partial results of splits, or null: a block walks all splits of its tile itself
 };
 // `keys`: read in all, for the profiler.
-void attention(const AttentionCall& call, double keys, Stream& stream);
+void attention(const AttentionCall& call, bool wide, double keys, Stream& stream);
 // Floats that `workspace` needs for so many (tile, head, split).
 int64_t attention_workspace(int64_t partials, int32_t head_dim);
 

@@ -4,7 +4,8 @@
 // tile: K in `parts` equal parts; a part in slabs of 64 elements (the last one padded with zeros); its slabs
 // in 4 slices of consecutive ones, slice s taking [S s / 4, S (s + 1) / 4); a slice is one chain of mma's
 // over k ascending; slices are added ascending in float32, then parts. So the order is a function of K and
-// parts alone: decode gives each slice a warp of its own, prefill walks the slices one after the other.
+// parts alone: decode gives each slice a warp of its own, prefill walks the slices one after the other, and
+// linear_sm90.cu does so with wgmma, whose chains have the same bits.
 //
 // Layout: W [N, K] and x [T, K] as stored, K contiguous. In shared memory a slab's row is 128 bytes, its
 // 16-byte pieces permuted by piece ^ (row % 8), so that ldmatrix meets no bank twice. Per call: 2 N K bytes
@@ -12,21 +13,16 @@
 // then the BF16 mma.sync peak.
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/launch.h"
-#include "ops/cuda/scalar.cuh"
+#include "ops/cuda/linear.cuh"
 
 namespace lockstep::cuda {
 namespace {
 
-constexpr int kSlab = 64;   // elements of K in a slab
-constexpr int kSlices = 4;  // of a part
-
-enum class Output { kFloat, kBf16, kGateUp };
-
 // ---- kernels ----
 
-// Tile: kRowWarps * kRowTiles * 16 weight rows by kTokenWarps * kTokenTiles * 8 tokens. kSliceWarps is 4 (a
-// warp per slice and each walks its own) or 1 (all warps walk all slices together). kStages: slabs in flight or
-// in use.
+// Tile: kRowWarps * kRowTiles * 16 weight rows by kTokenWarps * kTokenTiles * 8 tokens. kSliceWarps is 1 (all
+// warps walk all slices together) or 4 times the parts (a warp per slice of a part, and each walks its own).
+// kStages: slabs in flight or in use.
 template <int kRowWarps_, int kTokenWarps_, int kSliceWarps_, int kRowTiles_, int kTokenTiles_, int kStages_>
 struct Tile {
   static constexpr int kRowWarps = kRowWarps_, kTokenWarps = kTokenWarps_, kSliceWarps = kSliceWarps_;
@@ -34,50 +30,13 @@ struct Tile {
   static constexpr int kRows = kRowWarps * kRowTiles * 16, kTokens = kTokenWarps * kTokenTiles * 8;
   static constexpr int kThreads = 32 * kRowWarps * kTokenWarps * kSliceWarps;
   static constexpr int kGroupThreads = kThreads / kSliceWarps;  // load and walk together
-  static_assert(kSliceWarps == 1 || (kSliceWarps == kSlices && kRowWarps * kTokenWarps == 1));
+  static_assert(kSliceWarps == 1 || (kSliceWarps % kSlices == 0 && kRowWarps * kTokenWarps == 1));
 
   struct Shared {
     Bf16 slabs[kStages][kSliceWarps][kRows + kTokens][kSlab];
-    float sums[kSliceWarps == 1 ? 1 : 2 * kSlices][kSliceWarps == 1 ? 1 : kRows]
+    float sums[kSliceWarps][kSliceWarps == 1 ? 1 : kRows]
               [kSliceWarps == 1 ? 1 : kTokens];  // a slice's, where warps hold them
   };
-};
-
-// The slabs of K that a group walks, in order.
-struct Walk {
-  int part_length, slabs, parts, first_slice,
-      slices;  // slabs of a part; slices of a part that are the group's
-  int part = 0, slice = 0, slab = 0, slab_end = 0;
-
-  __device__ Walk(int k, int parts_, int first_slice_, int slices_)
-      : part_length(k / parts_),
-        slabs((part_length + kSlab - 1) / kSlab),
-        parts(parts_),
-        first_slice(first_slice_),
-        slices(slices_),
-        slice(first_slice_) {
-    enter();
-  }
-  __device__ bool done() const { return part == parts; }
-  __device__ bool last_of_slice() const { return slab + 1 == slab_end; }
-  __device__ int k_begin() const { return part * part_length + slab * kSlab; }
-  __device__ int k_end() const { return (part + 1) * part_length; }  // of the part
-  __device__ void next() {
-    if (++slab < slab_end) return;
-    ++slice;
-    enter();
-  }
-
- private:
-  __device__ void enter() {  // the next slice that has a slab
-    for (; part < parts; ++part, slice = first_slice) {
-      for (; slice < first_slice + slices; ++slice) {
-        slab = slabs * slice / kSlices;
-        slab_end = slabs * (slice + 1) / kSlices;
-        if (slab < slab_end) return;
-      }
-    }
-  }
 };
 
 template <Output kOutput>
@@ -92,18 +51,6 @@ __device__ const Bf16* weight_row(const LinearCall& c, int64_t row) {
       row -= from.rows;
     }
     return nullptr;
-  }
-}
-
-// Eight elements of K of one row; what lies at or beyond k_end, or in no row, is zero.
-__device__ __forceinline__ void load_piece(Bf16* to, const Bf16* row, int k, int k_end, bool aligned,
-                                           const Bf16* somewhere) {
-  const int left = row == nullptr ? 0 : k_end - k;
-  const int valid = left < 0 ? 0 : left < 8 ? left : 8;
-  if (aligned) {
-    copy_async_16(to, valid > 0 ? row + k : somewhere, valid * 2);
-  } else {
-    for (int i = 0; i < 8; ++i) to[i] = i < valid ? row[k + i] : Bf16{0};
   }
 }
 
@@ -174,30 +121,6 @@ __device__ void multiply_slab(Sums<T>& sums, const Bf16 (&slab)[T::kRows + T::kT
   }
 }
 
-// One output of a part. Parts come in ascending order, each output by the same thread.
-template <Output kOutput>
-__device__ void store(const LinearCall& c, int64_t token, int64_t row, int part, float value) {
-  if (token >= c.tokens) return;
-  for (const LinearCall::Rows& to : c.rows) {
-    if (row < to.rows) {
-      const int64_t at = token * to.y_stride + row;
-      if constexpr (kOutput == Output::kFloat) {
-        float* const y = static_cast<float*>(to.y) + at;
-        *y = part == 0 ? value : *y + value;
-      } else {
-        static_cast<Bf16*>(to.y)[at] = round_bf16(value);
-      }
-      return;
-    }
-    row -= to.rows;
-  }
-}
-
-__device__ void store_gate_up(const LinearCall& c, int64_t token, int64_t feature, float gate, float up) {
-  if (token < c.tokens && feature < c.rows[0].rows)
-    static_cast<Bf16*>(c.rows[0].y)[token * c.rows[0].y_stride + feature] = round_bf16(silu_mul(gate, up));
-}
-
 // A part's sums from registers.
 template <class T, Output kOutput>
 __device__ void store_sums(const LinearCall& c, const Sums<T>& sums, int part, int64_t first_row,
@@ -264,9 +187,9 @@ __device__ __forceinline__ void clear(Sums<T>& sums) {
       for (int i = 0; i < 4; ++i) sums[m][n][i] = 0.0f;
 }
 
-// Grid: tiles of rows by tiles of tokens.
+// Grid: tiles of tokens by tiles of rows: blocks that run together share weights.
 template <class T, Output kOutput>
-__global__ void __launch_bounds__(T::kThreads, T::kSliceWarps == 1 ? 1 : 4)
+__global__ void __launch_bounds__(T::kThreads, T::kSliceWarps == 1 ? 1 : 16 / T::kSliceWarps)
     linear_kernel(const LinearCall c) {
   auto& shared = *dynamic_shared<typename T::Shared>();
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
@@ -274,7 +197,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kSliceWarps == 1 ? 1 : 4)
   const int row_warp = T::kSliceWarps == 1 ? warp % T::kRowWarps : 0;
   const int token_warp = T::kSliceWarps == 1 ? warp / T::kRowWarps : 0;
   const int group_thread = T::kSliceWarps == 1 ? thread : lane;
-  const int64_t first_row = int64_t{blockIdx.x} * T::kRows, first_token = int64_t{blockIdx.y} * T::kTokens;
+  const int64_t first_row = int64_t{blockIdx.y} * T::kRows, first_token = int64_t{blockIdx.x} * T::kTokens;
   const auto group_barrier = [] {
     if constexpr (T::kSliceWarps == 1)
       __syncthreads();
@@ -283,7 +206,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kSliceWarps == 1 ? 1 : 4)
   };
 
   constexpr int kStages = T::kStages;
-  Walk ahead(static_cast<int>(c.k), c.parts, slice_warp, kSlices / T::kSliceWarps);
+  Walk ahead(c, slice_warp, T::kSliceWarps == 1 ? c.parts * kSlices : 1);
   Walk here = ahead;
   // The first slabs' weights come while earlier kernels still run: they are no results of theirs.
   let_next_begin();
@@ -318,7 +241,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kSliceWarps == 1 ? 1 : 4)
     load_next();
     multiply_slab<T>(sums, shared.slabs[stage][slice_warp], row_warp, token_warp, lane);
     const bool slice_ends = here.last_of_slice();
-    const int part = here.part, slice = here.slice;
+    const int part = here.part(), slice = here.slice;
     here.next();
     if (!slice_ends) continue;
     if constexpr (T::kSliceWarps == 1) {
@@ -329,7 +252,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kSliceWarps == 1 ? 1 : 4)
 #pragma unroll
           for (int i = 0; i < 4; ++i)
             total[m][n][i] = first_slice ? sums[m][n][i] : total[m][n][i] + sums[m][n][i];
-      first_slice = here.done() || here.part != part;
+      first_slice = here.done() || here.part() != part;
       if (first_slice)
         store_sums<T, kOutput>(c, total, part, first_row + row_warp * T::kRowTiles * 16,
                                first_token + token_warp * T::kTokenTiles * 8, lane);
@@ -340,9 +263,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kSliceWarps == 1 ? 1 : 4)
         for (int n = 0; n < T::kTokenTiles; ++n)
 #pragma unroll
           for (int i = 0; i < 4; ++i)
-            shared
-                .sums[part * kSlices + slice][m * 16 + lane / 4 + i / 2 * 8][n * 8 + 2 * (lane % 4) + i % 2] =
-                sums[m][n][i];
+            shared.sums[slice][m * 16 + lane / 4 + i / 2 * 8][n * 8 + 2 * (lane % 4) + i % 2] = sums[m][n][i];
     }
     clear<T>(sums);
   }
@@ -359,13 +280,22 @@ template <class T, Output kOutput>
 void launch_tile(const LinearCall& c, int64_t rows, Stream& stream) {
   launch(
       {.name = "linear",
-       .grid = dim3(ceil_div(rows, T::kRows), ceil_div(c.tokens, T::kTokens)),
+       .grid = dim3(ceil_div(c.tokens, T::kTokens), ceil_div(rows, T::kRows)),
        .block = dim3(T::kThreads),
        .shared_bytes = sizeof(typename T::Shared),
        .stream = stream,
        .bytes = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows + c.tokens),
        .flops = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows) * static_cast<double>(c.tokens)},
       linear_kernel<T, kOutput>, c);
+}
+
+// Few tokens: a warp for every slice of every part.
+template <Output kOutput, int kTokenTiles, int kStages>
+void launch_slices(const LinearCall& c, int64_t rows, Stream& stream) {
+  if constexpr (kOutput == Output::kFloat)  // the others have one part
+    if (c.parts == 2)
+      return launch_tile<Tile<1, 1, 2 * kSlices, 1, kTokenTiles, kStages>, kOutput>(c, rows, stream);
+  launch_tile<Tile<1, 1, kSlices, 1, kTokenTiles, kStages>, kOutput>(c, rows, stream);
 }
 
 // The tile follows from T; no tile changes a bit.
@@ -377,11 +307,13 @@ void launch_linear(const LinearCall& c, Stream& stream) {
   else
     for (const LinearCall::Rows& one : c.rows) rows += one.rows;
   if (c.tokens <= 8)
-    launch_tile<Tile<1, 1, 4, 1, 1, 4>, kOutput>(c, rows, stream);
+    launch_slices<kOutput, 1, 4>(c, rows, stream);
   else if (c.tokens <= 16)
-    launch_tile<Tile<1, 1, 4, 1, 2, 3>, kOutput>(c, rows, stream);
+    launch_slices<kOutput, 2, 3>(c, rows, stream);
   else if (c.tokens <= 32)
-    launch_tile<Tile<1, 1, 4, 1, 4, 3>, kOutput>(c, rows, stream);
+    launch_slices<kOutput, 4, 3>(c, rows, stream);
+  else if (linear_sm90(c, kOutput, rows, stream))
+    return;
   else if (c.tokens <= 64)
     launch_tile<Tile<2, 2, 1, 1, 4, 6>, kOutput>(c, rows, stream);
   else if (c.tokens <= 256)

@@ -1,5 +1,5 @@
-// Every PTX instruction that the kernels use, as a function: the only file with inline assembly, so that
-// tests/cuda-on-cpu can put its own in this one's place. Device code only.
+// Every PTX instruction that the kernels use, as a function: but for Hopper's own (wgmma.cuh) the only file with
+// inline assembly, so that tests/cuda-on-cpu can put its own in this one's place. Device code only.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -10,7 +10,7 @@ namespace lockstep::cuda {
 // The block's dynamic shared memory, as a kernel's own struct.
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {
-  extern __shared__ __align__(128) unsigned char lockstep_shared[];
+  extern __shared__ __align__(1024) unsigned char lockstep_shared[];
   return reinterpret_cast<T*>(lockstep_shared);
 }
 
@@ -70,6 +70,13 @@ __device__ __forceinline__ float fused(float a, float b, float c) { return __fma
 // 2 (i % 4), 2 (i % 4) + 1 of row i / 4 of each.
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+// The same, each matrix transposed: elements of rows 2 (i % 4), 2 (i % 4) + 1 in column i / 4.
+__device__ __forceinline__ void ldmatrix_x4_transposed(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(shared_address(row))
                : "memory");

@@ -12,10 +12,11 @@ constexpr size_t kSharedWithoutAsking = 48 * 1024;  // bytes; beyond, a kernel m
 constexpr size_t kMostGraphs = 64;                  // of the steps used last
 constexpr int kOverlapMajor = 9;                    // compute capability from which kernels overlap
 
-// LOCKSTEP_CUDA_STEPS=eager: no graphs and no overlap, to tell a mistake in them from one in the kernels.
-bool eager() {
-  const char* const value = std::getenv("LOCKSTEP_CUDA_STEPS");
-  return value != nullptr && std::strcmp(value, "eager") == 0;
+// LOCKSTEP_CUDA_WITHOUT=graphs,overlap,wgmma (or some of them) leaves them out: to tell a mistake in one from a
+// mistake in the kernels.
+bool wanted(const char* name) {
+  const char* const without = std::getenv("LOCKSTEP_CUDA_WITHOUT");
+  return without == nullptr || std::strstr(without, name) == nullptr;
 }
 
 }  // namespace
@@ -24,7 +25,9 @@ void Stream::open(int device) {
   check(cudaStreamCreate(&stream_), "making a stream");
   int major = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking the device");
-  overlaps_ = major >= kOverlapMajor && !eager();
+  overlaps_ = major >= kOverlapMajor && wanted("overlap");
+  wgmma_ = major == 9 && wanted("wgmma");
+  replays_ = wanted("graphs");
 }
 
 Stream::~Stream() {
@@ -37,7 +40,7 @@ void Stream::synchronize() { check(cudaStreamSynchronize(get()), "waiting for th
 
 void Stream::begin_step(bool keep) {
   send();
-  keeping_ = keep && !eager();
+  keeping_ = keep && replays_;
 }
 
 void Stream::add(const Call& call, const std::byte* arguments, size_t bytes) {

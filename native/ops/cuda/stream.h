@@ -35,6 +35,8 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
   void open(int device);  // the current one
 
+  bool has_wgmma() const { return wgmma_; }  // Hopper's own instructions
+
   // For copies that the kernels kept back shall find done: what is put on it now comes before them.
   cudaStream_t ahead() const { return stream_; }
   // For all else: everything asked for so far is on it.
@@ -107,6 +109,8 @@ class Stream {
 
   cudaStream_t stream_ = nullptr;
   bool overlaps_ = false;  // kernels of this device may start before the one before has ended
+  bool wgmma_ = false;
+  bool replays_ = false;
   bool keeping_ = false;
   Tape tape_;
   std::vector<Graph> graphs_;

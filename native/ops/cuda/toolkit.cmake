@@ -22,10 +22,10 @@ endif()
 set(NVCC_FLAGS -std=c++20 -O3 --fmad=false --expt-relaxed-constexpr -diag-suppress 554
   -Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off -I${CMAKE_CURRENT_SOURCE_DIR}/native)
 foreach(target ${LOCKSTEP_CUDA_TARGETS})
-  list(APPEND NVCC_FLAGS -gencode=arch=compute_${target},code=sm_${target})
+  list(APPEND NVCC_TARGETS -gencode=arch=compute_${target},code=sm_${target})
   set(last ${target})
 endforeach()
-list(APPEND NVCC_FLAGS -gencode=arch=compute_${last},code=compute_${last})
+list(APPEND NVCC_TARGETS -gencode=arch=compute_${last},code=compute_${last})
 
 file(GLOB PLUGIN_SOURCES CONFIGURE_DEPENDS native/ops/cuda/*.cu native/ops/cuda/*.cpp native/backend/plugin/*.cpp native/comm/cuda/*.cu native/comm/cuda/*.cpp)
 list(APPEND PLUGIN_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/native/ops/sampling.cpp)
@@ -33,9 +33,13 @@ file(GLOB PLUGIN_HEADERS CONFIGURE_DEPENDS native/ops/cuda/*.h native/ops/cuda/*
 foreach(source ${PLUGIN_SOURCES})
   get_filename_component(name ${source} NAME)
   set(object ${CMAKE_CURRENT_BINARY_DIR}/cuda/${name}.o)
+  set(targets ${NVCC_TARGETS})
+  if(name MATCHES "_sm90.cu$") # Hopper's own instructions: for nothing else
+    set(targets -gencode=arch=compute_90a,code=sm_90a)
+  endif()
   add_custom_command(OUTPUT ${object} DEPENDS ${source} ${PLUGIN_HEADERS}
     COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/cuda
-    COMMAND ${LOCKSTEP_NVCC} ${NVCC_FLAGS} -c -o ${object} ${source} VERBATIM)
+    COMMAND ${LOCKSTEP_NVCC} ${NVCC_FLAGS} ${targets} -c -o ${object} ${source} VERBATIM)
   list(APPEND PLUGIN_OBJECTS ${object})
 endforeach()
 set(PLUGIN ${CMAKE_CURRENT_BINARY_DIR}/${CMAKE_BUILD_TYPE}/lockstep-cuda.so)

@@ -148,26 +148,34 @@ void CudaOps::attention(Matrix<BFloat16> y, Matrix<const BFloat16> q, const KvLa
   check_shapes(d % 2 == 0 && d <= 512, "attention", "an even head_dim of at most 512");
   check_sequences("attention", q.rows, cache, sequences);
   const int32_t group = static_cast<int32_t>(q.cols / width);
-  build_tiles(group);
-  if (step_.tile_count == 0) return;
+  build_tiles(group, cache.head_dim);
   AttentionCall call;
   call.y = raw(y);
   call.q = raw(q);
   call.cache = raw(cache);
   call.blocks = step_.blocks;
-  call.tiles = reinterpret_cast<const AttentionTile*>(tiles_device_.data());
-  call.tile_count = step_.tile_count;
   call.max_splits = step_.max_splits;
   call.group = group;
   call.scale = 1.0f / std::sqrt(static_cast<float>(d));
+  call.aligned = starts_aligned(call.q) ? 1 : 0;
+  const auto* const tiles = reinterpret_cast<const AttentionTile*>(tiles_device_.data());
+  if (step_.wide_tiles > 0) {
+    call.tiles = tiles + step_.narrow_tiles;
+    call.tile_count = step_.wide_tiles;
+    call.workspace = nullptr;
+    cuda::attention(call, true, step_.wide_keys, stream_);
+  }
+  if (step_.narrow_tiles == 0) return;
+  call.tiles = tiles;
+  call.tile_count = step_.narrow_tiles;
   call.workspace = nullptr;
   // Too few tiles to fill the device: splits get blocks of their own. No bit depends on it.
-  const int64_t chunks = (group + kAttentionRows - 1) / kAttentionRows;
-  const int64_t blocks = step_.tile_count * chunks * cache.kv_heads;
-  if (call.max_splits > 1 && blocks < 2 * multiprocessors_ && blocks * call.max_splits <= most_partials())
+  const int64_t chunks = (group + kNarrowRows - 1) / kNarrowRows;
+  const int64_t blocks = step_.narrow_tiles * chunks * cache.kv_heads;
+  if (call.max_splits > 1 && blocks < 4 * multiprocessors_ && blocks * call.max_splits <= most_partials())
     call.workspace = reinterpret_cast<float*>(workspace_.at_least(
         static_cast<size_t>(attention_workspace(blocks * call.max_splits, cache.head_dim)) * sizeof(float)));
-  cuda::attention(call, step_.keys, stream_);
+  cuda::attention(call, false, step_.narrow_keys, stream_);
 }
 
 void CudaOps::gate_up(Matrix<BFloat16> y, Matrix<const BFloat16> x, Matrix<const BFloat16> w_gate,

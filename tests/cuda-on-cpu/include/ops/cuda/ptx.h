@@ -48,6 +48,16 @@ void ldmatrix(const char* name, uint32_t (&r)[Matrices], const void* row) {
   for (int m = 0; m < Matrices; ++m) std::memcpy(&r[m], rows + (8 * m + lane / 4) * 16 + 4 * (lane % 4), 4);
 }
 inline void ldmatrix_x4(uint32_t (&r)[4], const void* row) { ldmatrix("ldmatrix.x4", r, row); }
+inline void ldmatrix_x4_transposed(uint32_t (&r)[4], const void* row) {
+  if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
+    throw cuda_on_cpu::Violation("ldmatrix of a row at an address that is no multiple of 16");
+  const std::byte* const rows = cuda_on_cpu::warp_exchange("ldmatrix.x4.trans", row, 16);
+  const int lane = cuda_on_cpu::lane_id();
+  for (int m = 0; m < 4; ++m)
+    for (int half = 0; half < 2; ++half)
+      std::memcpy(reinterpret_cast<std::byte*>(&r[m]) + 2 * half,
+                  rows + (8 * m + 2 * (lane % 4) + half) * 16 + 2 * (lane / 4), 2);
+}
 inline void ldmatrix_x2(uint32_t (&r)[2], const void* row) { ldmatrix("ldmatrix.x2", r, row); }
 
 inline float bf16_half(uint32_t pair, int half) {

@@ -1,0 +1,223 @@
+// Linear layers of many tokens on Hopper: the order of linear.cu by wgmma m64nNk16 (sm_90a), the bits of
+// mma.sync's chains (seen on an H200; tests/gpu and bench/cuda/kernels.cu compare them).
+//
+// A block has a tile of 128 weight rows by kTokens tokens and three warpgroups: one loads slabs by cp.async, as
+// far ahead as there are stages; two multiply, 64 rows each. Full and empty stages are told by barriers in
+// shared memory. Per call: 2 N K bytes of weights once for every 132 blocks or so that run together, 2 T N K
+// FLOPs. Floor: the BF16 wgmma peak.
+#include "ops/cuda/launch.h"
+#include "ops/cuda/linear.cuh"
+
+#ifdef __CUDACC__
+#include "ops/cuda/wgmma.cuh"
+
+namespace lockstep::cuda {
+namespace {
+
+constexpr int kRows = 128, kGroupRows = 64;
+constexpr int kGroup = 128;  // threads of a warpgroup
+constexpr int kThreads = 3 * kGroup;
+
+template <int kTokens_>
+struct Tile {
+  static constexpr int kTokens = kTokens_;
+  static constexpr int kStages = 200 * 1024 / ((kRows + kTokens) * kSlab * 2);  // slabs in flight or in use
+  struct Shared {
+    Bf16 slabs[kStages][kRows + kTokens][kSlab];  // from a multiple of 1,024 bytes on
+    uint64_t full[kStages], empty[kStages];
+  };
+};
+
+// ---- kernels ----
+
+// The weights of a tile: rows of one matrix, or of gate and up in turns of eight.
+template <Output kOutput>
+struct Weights {
+  const Bf16* w;
+  int64_t stride;
+  int rows;
+
+  // `row`: of the tile, the loading thread's first.
+  __device__ Weights(const LinearCall& c, int64_t first_row, int row) {
+    if constexpr (kOutput == Output::kGateUp) {
+      const LinearCall::Rows& from = c.rows[row / 8 % 2];
+      w = from.w + first_row / 2 * from.stride, stride = from.stride;
+      rows = static_cast<int>(from.rows - first_row / 2);
+    } else {
+      int matrix = 0;
+      while (matrix < 2 && first_row >= c.rows[matrix].rows) first_row -= c.rows[matrix++].rows;
+      const LinearCall::Rows& from = c.rows[matrix];
+      w = from.w + first_row * from.stride, stride = from.stride;
+      rows = static_cast<int>(from.rows - first_row < kRows ? from.rows - first_row : kRows);
+    }
+  }
+  __device__ const Bf16* row(int row) const {
+    const int at = kOutput == Output::kGateUp ? row / 16 * 8 + row % 8 : row;
+    return at < rows ? w + at * stride : nullptr;
+  }
+};
+
+template <class T, Output kOutput>
+__device__ void load_slabs(typename T::Shared& shared, const LinearCall& c, int64_t first_row,
+                           int64_t first_token, int thread) {
+  // A stage is given back when the slab after it is being multiplied, so that one must have been told of before
+  // its place is waited for.
+  constexpr int kAhead = T::kStages - 2;
+  const int row = thread / 8, piece = thread % 8;
+  const Weights<kOutput> weights(c, first_row, row);
+  const Bf16* const x = c.x + first_token * c.x_stride;
+  const int tokens = static_cast<int>(c.tokens - first_token);
+  Walk walk(c, 0, c.parts * kSlices);
+  int loaded = 0;
+  const auto tell = [&](int slab) {  // this thread's share of it has landed
+    fence_for_wgmma();
+    barrier_arrive(&shared.full[slab % T::kStages]);
+  };
+  for (; !walk.done(); walk.next(), ++loaded) {
+    const int stage = loaded % T::kStages;
+    if (loaded >= T::kStages) barrier_wait(&shared.empty[stage], (loaded / T::kStages - 1) % 2);
+    const int k = walk.k_begin() + piece * 8, k_end = walk.k_end();
+    auto& slab = shared.slabs[stage];
+#pragma unroll 2
+    for (int r = row; r < kRows; r += kGroup / 8)
+      load_piece(&slab[r][(piece ^ (r % 8)) * 8], weights.row(r), k, k_end, true, c.x);
+#pragma unroll 2
+    for (int r = row; r < T::kTokens; r += kGroup / 8)
+      load_piece(&slab[kRows + r][(piece ^ (r % 8)) * 8], r < tokens ? x + r * c.x_stride : nullptr, k, k_end,
+                 true, c.x);
+    commit_copies();
+    wait_copies<kAhead>();
+    if (loaded >= kAhead) tell(loaded - kAhead);
+  }
+  wait_copies<0>();
+  for (int slab = loaded < kAhead ? 0 : loaded - kAhead; slab < loaded; ++slab) tell(slab);
+}
+
+template <Output kOutput, int kTiles>
+__device__ void store_tile(const LinearCall& c, const float (&sums)[kTiles][4], int part, int64_t first_row,
+                           int64_t first_token, int lane) {
+  const int64_t row = first_row + lane / 4;
+  int64_t token = first_token + 2 * (lane % 4);
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n, token += 8) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if constexpr (kOutput == Output::kGateUp) {
+        store_gate_up(c, token + i, row / 16 * 8 + row % 8, sums[n][i], sums[n][2 + i]);
+      } else {
+        store<kOutput>(c, token + i, row, part, sums[n][i]);
+        store<kOutput>(c, token + i, row + 8, part, sums[n][2 + i]);
+      }
+    }
+  }
+}
+
+template <class T, Output kOutput>
+__device__ void multiply_slabs(typename T::Shared& shared, const LinearCall& c, int64_t first_row,
+                               int64_t first_token, int group, int thread) {
+  constexpr int kTiles = T::kTokens / 8;
+  float sums[kTiles][4], total[kTiles][4];
+  bool first_slice = true;
+  int slab = 0;
+  const auto give_back = [&](int of_slab) {
+    if (thread == 0) barrier_arrive(&shared.empty[of_slab % T::kStages]);
+  };
+  for (Walk walk(c, 0, c.parts * kSlices); !walk.done();) {
+    const int part = walk.part(), end = slab + walk.slab_end - walk.slab;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[n][i] = 0.0f;
+    wgmma_fence();
+    for (int first = slab; slab < end; ++slab) {
+      const int stage = slab % T::kStages;
+      barrier_wait(&shared.full[stage], slab / T::kStages % 2);
+      const uint32_t a = shared_address(&shared.slabs[stage][group * kGroupRows][0]);
+      const uint32_t b = shared_address(&shared.slabs[stage][kRows][0]);
+#pragma unroll
+      for (int step = 0; step < kSlab / 16; ++step)
+        wgmma_bf16(sums, slab_descriptor(a + step * 32), slab_descriptor(b + step * 32));
+      wgmma_commit();
+      wgmma_wait<1>();
+      if (slab > first) give_back(slab - 1);
+    }
+    wgmma_wait<0>();
+    give_back(end - 1);
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) total[n][i] = first_slice ? sums[n][i] : total[n][i] + sums[n][i];
+    walk.next_slice();
+    first_slice = walk.done() || walk.part() != part;
+    if (first_slice)
+      store_tile<kOutput>(c, total, part, first_row + group * kGroupRows + thread / 32 * 16, first_token,
+                          thread % 32);
+  }
+}
+
+// Grid: tiles of tokens by tiles of rows.
+template <class T, Output kOutput>
+__global__ void __launch_bounds__(kThreads, 1) linear_sm90_kernel(const LinearCall c) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  auto& shared = *dynamic_shared<typename T::Shared>();
+  const int thread = static_cast<int>(threadIdx.x), group = thread / kGroup;
+  const int64_t first_row = int64_t{blockIdx.y} * kRows, first_token = int64_t{blockIdx.x} * T::kTokens;
+  if (thread == 0)
+    for (int stage = 0; stage < T::kStages; ++stage) {
+      barrier_init(&shared.full[stage], kGroup);
+      barrier_init(&shared.empty[stage], 2);  // one thread of each group that multiplies
+    }
+  __syncthreads();  // the barriers are there
+  begin_kernel();
+  if (group == 2) {
+    keep_registers<56>();
+    load_slabs<T, kOutput>(shared, c, first_row, first_token, thread % kGroup);
+  } else {
+    take_registers<224>();
+    multiply_slabs<T, kOutput>(shared, c, first_row, first_token, group, thread % kGroup);
+  }
+#endif
+}
+
+// ---- launchers ----
+
+template <class T, Output kOutput>
+void launch_tile(const LinearCall& c, int64_t rows, Stream& stream) {
+  launch(
+      {.name = "linear_sm90",
+       .grid = dim3(ceil_div(c.tokens, T::kTokens), ceil_div(rows, kRows)),
+       .block = dim3(kThreads),
+       .shared_bytes = sizeof(typename T::Shared),
+       .stream = stream,
+       .bytes = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows + c.tokens),
+       .flops = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows) * static_cast<double>(c.tokens)},
+      linear_sm90_kernel<T, kOutput>, c);
+}
+
+template <Output kOutput>
+void launch_linear(const LinearCall& c, int64_t rows, Stream& stream) {
+  if (c.tokens <= 64)
+    launch_tile<Tile<64>, kOutput>(c, rows, stream);
+  else if (c.tokens <= 128)
+    launch_tile<Tile<128>, kOutput>(c, rows, stream);
+  else
+    launch_tile<Tile<160>, kOutput>(c, rows, stream);
+}
+
+}  // namespace
+
+bool linear_sm90(const LinearCall& c, Output output, int64_t rows, Stream& stream) {
+  if (!stream.has_wgmma() || c.aligned == 0) return false;
+  if (output == Output::kFloat) return launch_linear<Output::kFloat>(c, rows, stream), true;
+  if (output == Output::kGateUp) return launch_linear<Output::kGateUp>(c, rows, stream), true;
+  // A tile has rows of one matrix.
+  if (c.rows[0].rows % kRows != 0 || c.rows[1].rows % kRows != 0) return false;
+  return launch_linear<Output::kBf16>(c, rows, stream), true;
+}
+
+}  // namespace lockstep::cuda
+#else  // on the CPU
+namespace lockstep::cuda {
+bool linear_sm90(const LinearCall&, Output, int64_t, Stream&) { return false; }
+}  // namespace lockstep::cuda
+#endif

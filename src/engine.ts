@@ -3,7 +3,7 @@
  * through a Connection. Main thread (or a worker's).
  */
 import { createHash } from "node:crypto";
-import { reading } from "./check.js";
+import { itemsOf, reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection, type RequestEvent } from "./connection.js";
 import { placeRanks } from "./devices.js";
@@ -74,7 +74,7 @@ export class Engine {
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
   static async load(model: string, options?: LoadOptions): Promise<Engine> {
-    const checked = reading("Engine.load options", () => checkLoadOptions(options));
+    const checked = checkLoadOptions(options);
     if (typeof model !== "string" || model === "") throw invalid("a directory or a Hub id", "model", model);
     const { signal, revision } = checked;
     const onProgress = progressReporter(checked.onProgress);
@@ -162,13 +162,14 @@ export class Engine {
     this.#connection.checkUsable();
     // Everything is checked before anything runs.
     const sampling = this.#checkSampling(options);
-    if (!isListOfPrompts(prompt)) {
+    const prompts = listOfPrompts(prompt);
+    if (!prompts) {
       const samples = await this.#generateSamples([this.#checkPrompt(prompt)], sampling);
       const [first] = samples as [Generation];
       if (first.error && samples.every(({ error }) => error)) throw first.error; // nothing came of this prompt
       return sampling.n === 1 ? first : samples;
     }
-    const encodings = await this.#checkPrompts(prompt);
+    const encodings = await this.#checkPrompts(prompts);
     const generations = await this.#generateSamples(encodings, sampling);
     const { n } = sampling;
     return n === 1 ? generations : encodings.map((_, i) => generations.slice(i * n, (i + 1) * n));
@@ -188,14 +189,14 @@ export class Engine {
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]>;
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]> {
     this.#connection.checkUsable();
-    const scoring = reading("score options", () => checkScoring(options, this.#checkpoint.config.vocabSize));
+    const scoring = checkScoring(options, this.#checkpoint.config.vocabSize);
     this.#checkHead();
-    const isList = isListOfPrompts(input);
-    const encodings = isList ? await this.#checkPrompts(input) : [this.#checkPrompt(input)];
+    const list = listOfPrompts(input);
+    const encodings = list ? await this.#checkPrompts(list) : [this.#checkPrompt(input)];
     const inputs = await Promise.all(await mapInTurns(encodings, encodedOrError));
     inputs.forEach((tokens, i) => {
       if (tokens instanceof Int32Array)
-        inElement(isList ? i : undefined, () => checkScoredLength(tokens.length, scoring));
+        inElement(list ? i : undefined, () => checkScoredLength(tokens.length, scoring));
     });
     const defaults = checkSampling({}, this.#samplingContext);
     const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
@@ -205,7 +206,7 @@ export class Engine {
       return score;
     });
     const results = await Promise.all(scores);
-    if (isList) return results;
+    if (list) return results;
     const [result] = results as [Score];
     if (result.error) throw result.error;
     return result;
@@ -240,7 +241,7 @@ export class Engine {
   }
 
   #checkSampling(options: SamplingOptions | undefined): Sampling {
-    const sampling = reading("sampling options", () => checkSampling(options, this.#samplingContext));
+    const sampling = checkSampling(options, this.#samplingContext);
     if (sampling.stop.length > 0) requireText(this.#text);
     const positions = Math.min(sampling.maxTokens, this.#limits.maxContext);
     checkListed(positions, sampling.topLogprobs, "maxTokens or topLogprobs");
@@ -248,11 +249,11 @@ export class Engine {
     return sampling;
   }
 
-  #checkPrompt(prompt: Prompt): PromptEncoding {
+  #checkPrompt(prompt: unknown): PromptEncoding {
     return reading("prompt", () => checkPrompt(prompt, this.#text, this.#checkpoint.config.vocabSize));
   }
 
-  #checkPrompts(prompts: readonly Prompt[]): Promise<PromptEncoding[]> {
+  #checkPrompts(prompts: readonly unknown[]): Promise<PromptEncoding[]> {
     return mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
   }
 
@@ -277,7 +278,7 @@ export class Engine {
       forget();
       stream.endEarly();
     });
-    const forget = onAbort(sampling.signal, () => stream.abort());
+    const forget = reading("signal", () => onAbort(sampling.signal, () => stream.abort()));
     const submit = (tokens: Int32Array): void => {
       stream.promptTokens = tokens.length;
       checkFits(tokens.length, 1, this.#limits);
@@ -309,12 +310,12 @@ export class Engine {
           if (event.finish === Finish.abort) reject(signal?.reason);
           else if (event.finish !== Finish.none) resolve(event);
         });
-        forget = onAbort(signal, () => this.#connection.end(id, { stopped: false }));
+        forget = reading("signal", () => onAbort(signal, () => this.#connection.end(id, { stopped: false })));
       });
       return await makeScore(tokens, scoring, scored);
     } catch (error) {
-      if (signal?.aborted || !(error instanceof LockstepError)) throw error;
-      return makeScore(tokens, scoring, { error });
+      if (signal?.aborted) throw error;
+      return makeScore(tokens, scoring, { error: asLockstepError(error) });
     } finally {
       forget();
     }
@@ -353,11 +354,11 @@ function inElement<T>(index: number | undefined, body: () => T): T {
   }
 }
 
-function isListOfPrompts(prompt: Prompt | readonly Prompt[]): prompt is readonly Prompt[] {
-  const isList = reading("prompt", () => Array.isArray(prompt));
-  if (isList && (prompt as readonly Prompt[]).length > kMaxPrompts)
-    throw invalid(`at most ${kMaxPrompts} prompts in a call`, "prompt", prompt);
-  return isList;
+/** A copy of an array of prompts; undefined for a single prompt. */
+function listOfPrompts(prompt: unknown): unknown[] | undefined {
+  return reading("prompt", () =>
+    Array.isArray(prompt) ? itemsOf(prompt, "prompt", kMaxPrompts, "prompts in a call") : undefined,
+  );
 }
 
 /** Of all weights so far: nothing can change them yet. */

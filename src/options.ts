@@ -24,7 +24,7 @@ import { type DeviceOption, deviceOption, type Placement } from "./devices.js";
 import { invalid, LockstepError } from "./errors.js";
 import { availableMemoryBytes, defaultThreads, totalMemoryBytes } from "./host.js";
 import type { NativeSampling } from "./native.js";
-import { StopMatcher } from "./tokenizer/stop-strings.js";
+import { checkStopStrings } from "./tokenizer/stop-strings.js";
 
 const kMaxInt32 = 2 ** 31 - 1;
 const kMaxUint32 = 2 ** 32 - 1;
@@ -229,11 +229,8 @@ export interface Sampling extends NativeSampling {
 /** A seed for a request that was given none. */
 export const drawSeed = (): number => randomInt(2 ** 48 - 1);
 
-const stopStrings: Check<string | string[]> = (value) => {
-  const stops = typeof value === "string" ? [value] : value;
-  new StopMatcher(stops as string[]); // refuses what is not a list of non-empty strings
-  return stops as string[];
-};
+const stopStrings: Check<string | string[]> = (value) =>
+  checkStopStrings(typeof value === "string" ? [value] : value);
 
 /** A key of an object as the token id that it writes out; anything else stays a string, to be refused. */
 const idOf = (key: string): number | string => (/^(0|[1-9]\d*)$/.test(key) ? Number(key) : key);

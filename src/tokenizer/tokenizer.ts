@@ -10,7 +10,7 @@
 import * as huggingface from "@huggingface/tokenizers";
 import { ChatTemplate, type ChatTemplateOptions } from "../chat/template.js";
 import type { ChatMessage } from "../chat/types.js";
-import { boolean, checkOptions } from "../check.js";
+import { boolean, checkOptions, isList, reading } from "../check.js";
 import { invalid, LockstepError } from "../errors.js";
 import { mapInTurns } from "../turns.js";
 import { Bpe } from "./bpe.js";
@@ -55,6 +55,7 @@ export class Tokenizer {
 
   /** Throws NO_TOKENIZER without a tokenizer.json, INVALID_CHECKPOINT with the file's name and the reason for a bad one. */
   static async fromDirectory(directory: string): Promise<Tokenizer> {
+    if (typeof directory !== "string") throw invalid("a string", "the tokenizer's directory", directory);
     const files = await readTokenizerFiles(directory);
     try {
       const ids = new Map(files.vocabulary);
@@ -115,15 +116,16 @@ export class Tokenizer {
   /** The text of `ids`. Ids without a token (a model's padding rows) give nothing; invalid UTF-8 gives U+FFFD. */
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string {
     const { skipSpecialTokens = false } = checkDecodeOptions(options);
-    const isList =
-      typeof ids === "object" && ids !== null && Number.isInteger((ids as { length: unknown }).length);
-    if (!isList) throw invalid("an array of token ids", "the ids to decode", ids);
     const parts: Uint8Array[] = [];
-    for (let i = 0; i < ids.length; ++i) {
-      const id = ids[i]!;
-      if (!isTokenId(id)) throw invalid("an integer in [0, 2^31)", `the token id at index ${i}`, id);
-      if (!skipSpecialTokens || !this.specialTokenIds.has(id)) parts.push(this.tokenBytes(id));
-    }
+    reading("ids to decode", () => {
+      if (!isList(ids)) throw invalid("an array of token ids", "the ids to decode", ids);
+      const { length } = ids;
+      for (let i = 0; i < length; ++i) {
+        const id = ids[i];
+        if (!isTokenId(id)) throw invalid("an integer in [0, 2^31)", `the token id at index ${i}`, id);
+        if (!skipSpecialTokens || !this.specialTokenIds.has(id)) parts.push(this.tokenBytes(id));
+      }
+    });
     return decodeUtf8(Buffer.concat(parts));
   }
 
@@ -132,13 +134,13 @@ export class Tokenizer {
     const { skipSpecialTokens = false } = checkDecodeOptions(options);
     const skipped = skipSpecialTokens ? this.specialTokenIds : new Set<number>();
     return new DecodeStream((id) => {
-      if (!isTokenId(id)) throw invalid("an integer in [0, 2^31)", "the token id", id);
       return skipped.has(id) ? NO_BYTES : this.tokenBytes(id);
     });
   }
 
   /** The bytes that a token stands for: not always whole characters. Empty for an id without a token. */
   tokenBytes(id: number): Uint8Array {
+    if (!isTokenId(id)) throw invalid("an integer in [0, 2^31)", "the token id", id);
     const known = this.#bytes[id];
     if (known) return known;
     const token = this.#tokens[id];
@@ -150,7 +152,7 @@ export class Tokenizer {
 
   /** A conversation as the model reads it. The default of addGenerationPrompt is Hugging Face's: false. */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
-    const given = (options as ChatTemplateOptions | null)?.chatTemplate;
+    const given = reading("chatTemplate", () => (options as ChatTemplateOptions | null)?.chatTemplate);
     if (given !== undefined && typeof given !== "string") throw invalid("a string", "chatTemplate", given);
     const source = given ?? this.#chatTemplate;
     if (source === undefined)

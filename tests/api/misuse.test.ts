@@ -6,9 +6,12 @@ import {
   Engine,
   type ErrorCode,
   LockstepError,
+  measureFloors,
   type Prompt,
   type SamplingOptions,
   type ScoreOptions,
+  samplingDistribution,
+  Tokenizer,
 } from "lockstep";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { kDemoModel, kEndless, kTokens } from "./support.js";
@@ -268,6 +271,34 @@ const modelRows: Row[] = [
   ["with\0zero", /zero/, "MODEL_NOT_FOUND"],
 ];
 
+const boom = (): never => {
+  throw new Error("boom");
+};
+function revoked(target: object): object {
+  const { proxy, revoke } = Proxy.revocable(target, {});
+  revoke();
+  return proxy;
+}
+/** Throws something that cannot even be looked at. */
+const throwing = (target: object) =>
+  new Proxy(target, {
+    get: () => {
+      throw revoked({});
+    },
+    ownKeys: boom,
+    getPrototypeOf: boom,
+  });
+const hostileObjects: [string, () => unknown][] = [
+  ["a revoked object", () => revoked({})],
+  ["a revoked array", () => revoked([])],
+  ["a proxy", () => throwing({})],
+  ["a proxy of an array", () => throwing([1])],
+  ["a getter", () => Object.defineProperty({}, "tokens", { get: boom, enumerable: true })],
+  ["an array's getter", () => Object.defineProperty([1], 0, { get: boom })],
+  ["a getter as length", () => Object.defineProperty({}, "length", { get: boom, enumerable: true })],
+  ["an object that throws as a string or a number", () => ({ toString: boom, valueOf: boom })],
+];
+
 describe("misuse", () => {
   let engine: Engine;
   let expected: number[];
@@ -352,6 +383,106 @@ describe("misuse", () => {
       code: "NOT_SUPPORTED",
       message: expect.stringMatching(/'quantum'.*'portable'/),
     });
+  });
+
+  it.each(hostileObjects)("of objects that throw when they are read: %s", async (_, make) => {
+    const calls: (() => unknown)[] = [
+      () => engine.generate(make() as Prompt),
+      () => engine.generate([kTokens, make() as Prompt]),
+      () => engine.generate({ tokens: make() as number[] }),
+      () => engine.generate({ messages: make() as never }),
+      () => engine.generate({ messages: [make() as never] }),
+      () => engine.generate(kTokens, make() as object),
+      () => engine.generate(kTokens, { logitBias: make() as never }),
+      () => engine.generate(kTokens, { stop: make() as never }),
+      () => engine.generate(kTokens, { stopTokenIds: make() as never }),
+      () => engine.generate(kTokens, { signal: make() as never }),
+      () => drain(make() as Prompt),
+      () => drain(kTokens, make() as object),
+      () => engine.score(make() as Prompt),
+      () => engine.score([make() as Prompt]),
+      () => engine.score(kTokens, make() as object),
+      () => engine.score(kTokens, { tokenIds: make() as never }),
+      () => Engine.load(kDemoModel, make() as object),
+      () => Engine.load(kDemoModel, { device: make() as never }),
+      () => measureFloors(make() as object),
+      () => samplingDistribution(make() as number[]),
+      () => samplingDistribution([1, 2], make() as object),
+      () => samplingDistribution([1, 2], {}, make() as number[]),
+      () => samplingDistribution([1, 2], {}, { output: make() as number[] }),
+      () => engine.tokenizer.encode(make() as string),
+      () => engine.tokenizer.decode(make() as number[]),
+      () => engine.tokenizer.decode([1], make() as object),
+      () => engine.tokenizer.decodeStream(make() as object),
+      () => engine.tokenizer.decodeStream().push(make() as number),
+      () => engine.tokenizer.tokenBytes(make() as number),
+      () => engine.tokenizer.applyChatTemplate(make() as never),
+      () => engine.tokenizer.applyChatTemplate([make() as never]),
+      () => engine.tokenizer.applyChatTemplate([{ role: "user", content: "x" }], make() as never),
+      () => Tokenizer.fromDirectory(make() as string),
+    ];
+    for (const call of calls) await expectRefusal(call, [String(call), /^Expected /]);
+    expect(await serve()).toEqual(expected);
+  });
+
+  it("of one element of an array that throws, which is named", async () => {
+    const prompts = [kTokens, kTokens];
+    Object.defineProperty(prompts, 1, { get: boom });
+    const row: Row = ["a getter", "Expected prompt[1] that can be read but reading it threw: boom"];
+    await expectRefusal(() => engine.generate(prompts), row);
+    await expectRefusal(() => engine.score(prompts), row);
+  });
+
+  it("of arrays with an iterator of their own: their indices count", async () => {
+    function* endless() {
+      for (;;) yield kTokens;
+    }
+    const strange = <T extends object>(list: T, iterator: () => unknown) =>
+      Object.assign(list, { [Symbol.iterator]: iterator }) as never;
+    const options = { ...kEndless, maxTokens: 1 };
+    expect(await engine.generate(strange([kTokens], endless), options)).toHaveLength(1);
+    expect(await engine.score(strange([kTokens, kTokens], boom))).toHaveLength(2);
+    expect(samplingDistribution(strange([0, 0], [][Symbol.iterator]))).toEqual(Float32Array.of(0.5, 0.5));
+    const { text } = await engine.generate(kTokens, { ...options, stop: strange(["never"], endless) });
+    expect(text).toBeTypeOf("string");
+    const names = strange(["cuda:9", "cuda:9"], endless);
+    await expectRefusal(
+      () => Engine.load(kDemoModel, { device: names }),
+      ["", /cuda:9|device/, "NOT_SUPPORTED"],
+    );
+    const tooMany = strange(Array(1_000_001), () => [][Symbol.iterator]());
+    await expectRefusal(() => engine.generate(tooMany), ["", /^Expected at most 1000000 prompts in a call/]);
+  });
+
+  it("of what is a signal in name alone", async () => {
+    const signal = Object.create(AbortSignal.prototype);
+    const row: Row = ["", "Expected an AbortSignal for signal but received an object (AbortSignal)"];
+    await expectRefusal(() => engine.generate(kTokens, { signal }), row);
+    await expectRefusal(() => engine.score(kTokens, { signal }), row);
+    await expectRefusal(() => Engine.load(kDemoModel, { signal }), row);
+  });
+
+  it("of a signal that turns bad after it was checked: one request's error, and the engine goes on", async () => {
+    /** Its `name` throws from the `reads`-th reading on. */
+    const souring = (name: "aborted" | "addEventListener", reads: number) => {
+      const { signal } = new AbortController();
+      const value = signal[name];
+      return Object.defineProperty(signal, name, { get: () => (reads-- > 0 ? value : boom()) });
+    };
+    const submitted = () => souring("aborted", 1);
+    const started = () => souring("addEventListener", 0);
+    const calls: [() => unknown, ErrorCode][] = [
+      [() => engine.generate(kTokens, { maxTokens: 1, signal: submitted() }), "CALLBACK_FAILED"],
+      [() => drain(kTokens, { maxTokens: 1, signal: submitted() }), "CALLBACK_FAILED"],
+      [() => engine.generate(kTokens, { maxTokens: 1, signal: started() }), "INVALID_ARGUMENT"],
+      [() => engine.score(kTokens, { signal: started() }), "INVALID_ARGUMENT"],
+    ];
+    for (const [call, code] of calls) {
+      const error = await refusal(call);
+      expect(error).toMatchObject({ code, message: expect.stringMatching(/^Expected .* threw: boom$/) });
+      expect(error.cause).toMatchObject({ message: "boom" });
+    }
+    expect(await serve()).toEqual(expected);
   });
 
   it("is not what undefined is: absent", async () => {

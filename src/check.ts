@@ -28,7 +28,7 @@ export function integer(min: number, max: number): Check<number> {
   return (value, where) => {
     if (!Number.isInteger(value) || (value as number) < min || (value as number) > max)
       throw invalid(`an integer in ${range}`, where, value);
-    return value as number;
+    return (value as number) + 0; // -0 is 0
   };
 }
 
@@ -175,7 +175,8 @@ function checkKeys<T extends object>(
   return checked;
 }
 
-function unknownKey(key: string, where: string, known: readonly string[]): LockstepError {
+/** The refusal of an option that there is not, with the nearest of those there are. */
+export function unknownKey(key: string, where: string, known: readonly string[]): LockstepError {
   const nearest = [...known].sort((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;
   const hint = editDistance(key, nearest) <= Math.max(2, key.length / 2) ? `: did you mean ${nearest}?` : ".";
   return new LockstepError(
@@ -185,7 +186,7 @@ function unknownKey(key: string, where: string, known: readonly string[]): Locks
 }
 
 /** Levenshtein distance, case ignored: "top_p" and "TopP" are near "topP". */
-function editDistance(a: string, b: string): number {
+export function editDistance(a: string, b: string): number {
   const s = a.toLowerCase().slice(0, 64);
   const t = b.toLowerCase();
   let row = Array.from({ length: t.length + 1 }, (_, j) => j);

@@ -7,7 +7,7 @@ import { itemsOf, reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection, type RequestEvent } from "./connection.js";
 import { placeRanks } from "./devices.js";
-import { asLockstepError, invalid, LockstepError } from "./errors.js";
+import { asLockstepError, invalid, LockstepError, notConstructible } from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
 import { loadText, nativeSpec, progressReporter, warnOfConversion } from "./load.js";
 import { Finish, native } from "./native.js";
@@ -64,6 +64,9 @@ export type Samples<O extends SamplingOptions> = O extends { n: infer N }
       : Generation[]
   : Generation;
 
+/** What only Engine.load can pass to the constructor. */
+const kFromLoad = Symbol("Engine.load");
+
 export class Engine {
   readonly #checkpoint: Checkpoint;
   #limits: EngineLimits;
@@ -90,7 +93,7 @@ export class Engine {
     const text = await loadText(directory);
     signal?.throwIfAborted();
     warnOfConversion(model, checkpoint);
-    const engine = new Engine(checkpoint, text, checked);
+    const engine = new Engine(kFromLoad, checkpoint, text, checked);
     const forget = onAbort(signal, () => engine.close());
     try {
       onProgress({ phase: "weights", loadedBytes: 0, totalBytes });
@@ -107,7 +110,13 @@ export class Engine {
     return engine;
   }
 
-  private constructor(checkpoint: Checkpoint, text: TextSide | undefined, options: LoadOptions) {
+  private constructor(
+    from: typeof kFromLoad,
+    checkpoint: Checkpoint,
+    text: TextSide | undefined,
+    options: LoadOptions,
+  ) {
+    if (from !== kFromLoad) throw notConstructible("an engine", "await Engine.load(model)");
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
     this.#text = text;
@@ -280,6 +289,7 @@ export class Engine {
     });
     const forget = reading("signal", () => onAbort(sampling.signal, () => stream.abort()));
     const submit = (tokens: Int32Array): void => {
+      if (stream.ended) return; // aborted while its text was encoded
       stream.promptTokens = tokens.length;
       checkFits(tokens.length, 1, this.#limits);
       if (sampling.signal?.aborted) stream.abort();
@@ -344,13 +354,13 @@ export class Engine {
 /** More prompts than a call can mean: a longer array is refused before it is walked. */
 const kMaxPrompts = 1_000_000;
 
-/** What `body` refuses, with the place in the array of prompts; without an index, there is none. */
+/** What `body` refuses, after the place in the array of prompts; without an index, there is none. */
 function inElement<T>(index: number | undefined, body: () => T): T {
   try {
     return body();
   } catch (error) {
     if (index === undefined || !(error instanceof LockstepError)) throw error;
-    throw new LockstepError(error.code, `${error.message} (prompt[${index}])`, { cause: error.cause });
+    throw new LockstepError(error.code, `prompt[${index}]: ${error.message}`, { cause: error.cause });
   }
 }
 

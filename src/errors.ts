@@ -20,6 +20,11 @@ export type ErrorCode =
   | "ENGINE_CLOSED"
   | "ENGINE_FAILED"; // a broken invariant: every open request is rejected with the cause
 
+/** Characters; paths and names that a message quotes may be of any length. */
+const kMaxMessage = 2000;
+const kMaxPlace = 200;
+
+/** The middle of a message beyond 2,000 characters is left out. */
 export class LockstepError extends Error {
   override readonly name = "LockstepError";
   constructor(
@@ -27,7 +32,7 @@ export class LockstepError extends Error {
     message: string,
     options?: { cause?: unknown },
   ) {
-    super(message, options);
+    super(cut(message, kMaxMessage), options);
   }
 }
 
@@ -86,6 +91,14 @@ export function show(value: unknown): string {
 export function invalid(expected: string, where: string, received: unknown): LockstepError {
   return new LockstepError(
     "INVALID_ARGUMENT",
-    `Expected ${expected} for ${where} but received ${show(received)}`,
+    `Expected ${expected} for ${cut(where, kMaxPlace)} but received ${show(received)}`,
+  );
+}
+
+/** The refusal of `new`, where only a factory makes one. */
+export function notConstructible(what: string, factory: string): LockstepError {
+  return new LockstepError(
+    "INVALID_ARGUMENT",
+    `Expected ${factory} to make ${what} but received a call of its constructor`,
   );
 }

@@ -3,6 +3,7 @@
  * decided here, before anything native runs; the engine below knows no defaults. Pure.
  */
 import { randomInt } from "node:crypto";
+import { types } from "node:util";
 import {
   abortSignal,
   boolean,
@@ -238,10 +239,12 @@ const idOf = (key: string): number | string => (/^(0|[1-9]\d*)$/.test(key) ? Num
 /** Token ids and what is added to their logits. */
 function logitBias(vocabSize: number): Check<LogitBias> {
   return (value, where) => {
-    if (!(value instanceof Map) && !isPlainObject(value))
+    const isMap = types.isMap(value); // of this realm or another
+    if (!isMap && !isPlainObject(value))
       throw invalid("an object or a Map of token ids to numbers", where, value);
-    const entries: [unknown, unknown][] =
-      value instanceof Map ? [...value] : Object.entries(value).map(([key, bias]) => [idOf(key), bias]);
+    const entries: [unknown, unknown][] = isMap
+      ? [...Map.prototype.entries.call(value)]
+      : Object.entries(value).map(([key, bias]) => [idOf(key), bias]);
     tokenIds(vocabSize)(
       entries.map(([id]) => id),
       `${where}'s ids`,

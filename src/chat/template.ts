@@ -5,7 +5,7 @@
  * Any thread, synchronous. Must not let template variables replace the conversation (CVE-2025-62426 is that class), and
  * must not add, drop or reword anything: text must equal Hugging Face's to the letter.
  */
-import { itemsOf, reading } from "../check.js";
+import { editDistance, itemsOf, reading, unknownKey } from "../check.js";
 import { invalid, LockstepError, messageOf } from "../errors.js";
 import { type Program, parseTemplate, renderTemplate } from "./python-jinja.js";
 import type { ChatMessage, Tool } from "./types.js";
@@ -18,7 +18,7 @@ export interface ChatTemplateOptions {
   enableThinking?: boolean;
   /** A template to use instead of the checkpoint's. */
   chatTemplate?: string;
-  /** Any other key is a variable of the template. */
+  /** Any other key is a variable of the template; what looks like an option misspelt is refused. */
   [variable: string]: unknown;
 }
 
@@ -29,6 +29,8 @@ const RESERVED: Readonly<Record<string, string>> = {
   enable_thinking: "enableThinking",
   chat_template: "chatTemplate",
 };
+
+const OPTIONS = ["tools", "addGenerationPrompt", "enableThinking", "chatTemplate"];
 
 const MAX_DEPTH = 200;
 /** Of messages, tools, parts and any other list: far above a real conversation, far below what would hang the thread. */
@@ -82,12 +84,20 @@ function checkOptions(options: ChatTemplateOptions): Record<string, unknown> {
   const { tools, addGenerationPrompt, enableThinking, chatTemplate: _, ...variables } = options;
   for (const [name, value] of Object.entries({ addGenerationPrompt, enableThinking }))
     if (value !== undefined && typeof value !== "boolean") throw invalid("a boolean", name, value);
+  for (const [name, value] of Object.entries(variables))
+    if (value !== undefined && OPTIONS.some((option) => isMisspelt(name, option)))
+      throw unknownKey(name, "chat template options", OPTIONS);
   return {
     ...(plain(variables, "options", 0) as Record<string, unknown>),
     tools: checkTools(tools),
     add_generation_prompt: addGenerationPrompt ?? false,
     ...(enableThinking !== undefined && { enable_thinking: enableThinking }),
   };
+}
+
+/** One slip of the pen in a short name, two in a long one; underscores are none. */
+function isMisspelt(name: string, option: string): boolean {
+  return editDistance(name.replaceAll("_", ""), option) <= (option.length < 8 ? 1 : 2);
 }
 
 function checkMessages(messages: readonly ChatMessage[]): unknown {

@@ -11,7 +11,7 @@ import * as huggingface from "@huggingface/tokenizers";
 import { ChatTemplate, type ChatTemplateOptions } from "../chat/template.js";
 import type { ChatMessage } from "../chat/types.js";
 import { boolean, checkOptions, isList, reading } from "../check.js";
-import { invalid, LockstepError } from "../errors.js";
+import { invalid, LockstepError, notConstructible } from "../errors.js";
 import { mapInTurns } from "../turns.js";
 import { Bpe } from "./bpe.js";
 import { DecodeStream } from "./decode-stream.js";
@@ -34,6 +34,9 @@ const Library = huggingface.Tokenizer as unknown as new (json: object, config: o
 
 /** More compiled templates than anyone alternates between. */
 const CACHED_TEMPLATES = 16;
+
+/** What only Tokenizer.fromDirectory can pass to the constructor. */
+const kFromDirectory = Symbol("Tokenizer.fromDirectory");
 
 export class Tokenizer {
   /** One above the highest id. A model's vocab_size may be larger: its padding rows have no token. */
@@ -64,7 +67,7 @@ export class Tokenizer {
       for (const [token, id] of ids) tokens[id] = token;
       const bpe = new Bpe(files.vocabulary, tokens);
       await mapInTurns(files.merges, (merge) => bpe.addMerge(merge));
-      return new Tokenizer(files, ids, tokens, bpe);
+      return new Tokenizer(kFromDirectory, files, ids, tokens, bpe);
     } catch (cause) {
       // What the checks let through and the library refuses: an unknown pre-tokenizer, a bad expression.
       throw malformed(directory, "tokenizer.json", (cause as Error).message, cause);
@@ -72,11 +75,14 @@ export class Tokenizer {
   }
 
   private constructor(
+    from: typeof kFromDirectory,
     files: TokenizerFiles,
     ids: ReadonlyMap<string, number>,
     tokens: readonly (string | undefined)[],
     bpe: Bpe,
   ) {
+    if (from !== kFromDirectory)
+      throw notConstructible("a tokenizer", "await Tokenizer.fromDirectory(directory)");
     // Without vocabulary and merges, which are ours: indexing them is nearly all of the library's start.
     const model = { ...(files.json.model as object), vocab: {}, merges: [] };
     this.#library = new Library({ ...files.json, model }, {});

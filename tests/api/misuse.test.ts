@@ -2,6 +2,7 @@
  * The likely misuses of the API. Each is refused with a code and a message that says what was expected, what came and
  * where; and the engine serves the next caller as if nothing had happened.
  */
+import { runInNewContext } from "node:vm";
 import {
   Engine,
   type ErrorCode,
@@ -181,6 +182,9 @@ const promptRows: Row[] = [
   [{ tokens: 12 }, /an array or a typed array of token ids/],
   [{ tokens: null }, /an array or a typed array of token ids/],
   [{ tokens: [1], temperature: 0 }, /known option in prompt but received 'temperature'/],
+  [{ text: "a", foo: 1 }, /received 'foo'\. Known: text, tokens, messages, tools, enableThinking, /],
+  [{ text: "a", tools: [] }, "Expected tools with messages only in prompt but received it with text"],
+  [{ tokens: [1], enableThinking: true }, /^Expected enableThinking with messages only in prompt/],
   [{ tokens: [1], constructor: 1 }, /received 'constructor'/],
   [{ messages: [{ role: "user", content: "x" }], enableThinking: "yes" }, /a boolean for enableThinking/],
   [
@@ -218,7 +222,7 @@ const scoreRows: Row[] = [
   ...option("from", "an integer in [0, 2147483647]", -1, 0.5, "0", nan, null),
   [
     { from: 8 },
-    /^Expected at most the input's length of 7 tokens for from but received 8(?: \(prompt\[0\]\))?$/,
+    /^(?:prompt\[0\]: )?Expected at most the input's length of 7 tokens for from but received 8$/,
   ],
   ...option("topLogprobs", "an integer in [0, 1024]", -1, 1025, true),
   ...option("tokenIds", "a token id in [0, 704)", [704], [-1], ["5"]),
@@ -253,6 +257,7 @@ const loadRows: Row[] = [
   [{ kvCacheTokens: 2 ** 31 - 1 }, /KV cache of 2147483647 tokens takes \d+ bytes/, "OUT_OF_MEMORY"],
   [{ speculation: false }, /speculation is not supported/, "NOT_SUPPORTED"],
   ...option("revision", "a string", 5, null),
+  [{ revision: "main" }, /^Expected a Hub id .*, since revision is given, for model but received '/],
   [{ weights: "mmap" }, /for weights but received 'mmap'/],
   [ownProto, /received '__proto__'/],
   [null, /^Expected an object for Engine\.load options but received null$/],
@@ -267,6 +272,12 @@ const modelRows: Row[] = [
   [5, /model/],
   [{ model: kDemoModel }, /model/],
   [`${kDemoModel}/nowhere`, /nowhere: Expected a directory .* nothing of this name/, "MODEL_NOT_FOUND"],
+  [
+    "gpt2",
+    /gpt2: Expected .*, or a Hub id \(owner\/name\), but there is nothing of this name$/,
+    "MODEL_NOT_FOUND",
+  ],
+  ["x".repeat(1e6), /^.{1900,2000}$/, "MODEL_NOT_FOUND"],
   [`${kDemoModel}/config.json`, /this is not a directory/, "MODEL_NOT_FOUND"],
   ["with\0zero", /zero/, "MODEL_NOT_FOUND"],
 ];
@@ -334,11 +345,11 @@ describe("misuse", () => {
     const { promptTokens } = engine.stats();
     await expectRefusal(
       () => engine.generate([kTokens, { tokens: [704] }]),
-      [0, /tokens\[0\] but received 704/],
+      [0, "prompt[1]: Expected a token id in [0, 704) for tokens[0] but received 704"],
     );
     await expectRefusal(
       () => engine.generate([1, 2, 3] as unknown as Prompt[]),
-      [0, /for prompt but received 1 \(prompt\[0\]\)$/],
+      [0, /^prompt\[0\]: Expected .* for prompt but received 1$/],
     );
     await expectRefusal(
       () => engine.generate([["a"]] as unknown as Prompt[]),
@@ -421,7 +432,7 @@ describe("misuse", () => {
       () => engine.tokenizer.applyChatTemplate([{ role: "user", content: "x" }], make() as never),
       () => Tokenizer.fromDirectory(make() as string),
     ];
-    for (const call of calls) await expectRefusal(call, [String(call), /^Expected /]);
+    for (const call of calls) await expectRefusal(call, [String(call), /^(prompt\[\d\]: )?Expected /]);
     expect(await serve()).toEqual(expected);
   });
 
@@ -483,6 +494,28 @@ describe("misuse", () => {
       expect(error.cause).toMatchObject({ message: "boom" });
     }
     expect(await serve()).toEqual(expected);
+  });
+
+  it("of constructors, which name what to call instead", async () => {
+    for (const args of [[], [kDemoModel], [{}]]) {
+      const construct = (type: unknown) => new (type as new (...args: unknown[]) => object)(...args);
+      await expectRefusal(
+        () => construct(Engine),
+        ["", /^Expected await Engine\.load\(model\) to make an engine/],
+      );
+      await expectRefusal(() => construct(Tokenizer), ["", /^Expected await Tokenizer\.fromDirectory\(/]);
+    }
+  });
+
+  it("is not: what another realm or an array-like gives", async () => {
+    const options = { ...kEndless, maxTokens: 1 };
+    const logitBias = runInNewContext("new Map([[300, 1e6]])");
+    expect((await engine.generate(kTokens, { ...options, logitBias })).tokens).toEqual([300]);
+    const penalty = { presencePenalty: 100 };
+    expect(samplingDistribution({ length: 2, 0: 0, 1: 0 }, penalty, { length: 1, 0: 1 })).toEqual(
+      samplingDistribution([0, 0], penalty, [1]),
+    );
+    expect(Object.is((await engine.generate(kTokens, { ...options, seed: -0 })).seed, 0)).toBe(true);
   });
 
   it("is not what undefined is: absent", async () => {

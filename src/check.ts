@@ -178,7 +178,10 @@ function checkKeys<T extends object>(
 /** The refusal of an option that there is not, with the nearest of those there are. */
 export function unknownKey(key: string, where: string, known: readonly string[]): LockstepError {
   const nearest = [...known].sort((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;
-  const hint = editDistance(key, nearest) <= Math.max(2, key.length / 2) ? `: did you mean ${nearest}?` : ".";
+  const hint =
+    editDistance(key, nearest) <= Math.max(2, Math.min(key.length, nearest.length) / 2)
+      ? `: did you mean ${nearest}?`
+      : ".";
   return new LockstepError(
     "INVALID_ARGUMENT",
     `Expected a known option in ${where} but received ${show(key).replace(/ \(string\)$/, "")}${hint} Known: ${known.join(", ")}`,

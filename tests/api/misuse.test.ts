@@ -114,6 +114,7 @@ const samplingRows: Row[] = [
   [{ max_tokens: 5 }, /'max_tokens': did you mean maxTokens\?/],
   [{ top_p: 0.5 }, /'top_p': did you mean topP\?/],
   [{ stopTokens: [1] }, /'stopTokens': did you mean stopTokenIds\?/],
+  [{ ["k".repeat(200)]: 1 }, /received 'k{42}\.{3}k{15}'\. Known: /],
   [{ somethingElse: 1 }, /received 'somethingElse'\. Known: maxTokens, /],
   [{ constructor: 1 }, /received 'constructor'/],
   [{ toString: 1 }, /received 'toString'/],
@@ -277,7 +278,7 @@ const modelRows: Row[] = [
     /gpt2: Expected .*, or a Hub id \(owner\/name\), but there is nothing of this name$/,
     "MODEL_NOT_FOUND",
   ],
-  ["x".repeat(1e6), /^.{1900,2000}$/, "MODEL_NOT_FOUND"],
+  ["x".repeat(1e5), /^.{1900,2000}$/, "MODEL_NOT_FOUND"],
   [`${kDemoModel}/config.json`, /this is not a directory/, "MODEL_NOT_FOUND"],
   ["with\0zero", /zero/, "MODEL_NOT_FOUND"],
 ];

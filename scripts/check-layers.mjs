@@ -62,7 +62,7 @@ const kTypeScript = {
   "floors.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts"] },
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },
-  "chat/": { may: ["errors.ts"], packages: ["@huggingface/jinja"] },
+  "chat/": { may: ["errors.ts", "check.ts"], packages: ["@huggingface/jinja"] },
   "tokenizer/": {
     may: ["errors.ts", "check.ts", "turns.ts", "chat/"],
     packages: ["@huggingface/tokenizers"],

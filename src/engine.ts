@@ -3,7 +3,7 @@
  * through a Connection. Main thread (or a worker's).
  */
 import { createHash } from "node:crypto";
-import { reading } from "./check.js";
+import { itemsOf, reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection, type RequestEvent } from "./connection.js";
 import { placeRanks } from "./devices.js";
@@ -14,6 +14,7 @@ import {
   ErrorTally,
   invalid,
   LockstepError,
+  notConstructible,
 } from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
 import { loadText, nativeSpec, progressReporter, warnOfConversion } from "./load.js";
@@ -88,6 +89,9 @@ export type Samples<O extends SamplingOptions> = O extends { n: infer N }
       : Generation[]
   : Generation;
 
+/** What only Engine.load can pass to the constructor. */
+const kFromLoad = Symbol("Engine.load");
+
 export class Engine {
   readonly #checkpoint: Checkpoint;
   #limits: EngineLimits;
@@ -99,7 +103,7 @@ export class Engine {
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
   static async load(model: string, options?: LoadOptions): Promise<Engine> {
-    const checked = reading("Engine.load options", () => checkLoadOptions(options));
+    const checked = checkLoadOptions(options);
     if (typeof model !== "string" || model === "") throw invalid("a directory or a Hub id", "model", model);
     const { signal, revision } = checked;
     const onProgress = progressReporter(checked.onProgress);
@@ -115,7 +119,7 @@ export class Engine {
     const text = await loadText(directory);
     signal?.throwIfAborted();
     warnOfConversion(model, checkpoint);
-    const engine = new Engine(checkpoint, text, checked);
+    const engine = new Engine(kFromLoad, checkpoint, text, checked);
     const forget = onAbort(signal, () => engine.close());
     try {
       onProgress({ phase: "weights", loadedBytes: 0, totalBytes });
@@ -132,7 +136,13 @@ export class Engine {
     return engine;
   }
 
-  private constructor(checkpoint: Checkpoint, text: TextSide | undefined, options: LoadOptions) {
+  private constructor(
+    from: typeof kFromLoad,
+    checkpoint: Checkpoint,
+    text: TextSide | undefined,
+    options: LoadOptions,
+  ) {
+    if (from !== kFromLoad) throw notConstructible("an engine", "await Engine.load(model)");
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
     this.#text = text;
@@ -186,13 +196,14 @@ export class Engine {
   ): Promise<Generation | Generation[] | (Generation | Generation[])[]> {
     // Everything is checked before anything runs.
     const sampling = this.#checkSampling(options);
-    if (!this.#isList(prompt)) {
+    const prompts = this.#check(() => listOfPrompts(prompt));
+    if (!prompts) {
       const samples = await this.#generateSamples([this.#checkPrompt(prompt)], sampling);
       const [first] = samples as [Generation];
       if (first.error && samples.every(({ error }) => error)) throw first.error; // nothing came of this prompt
       return sampling.n === 1 ? first : samples;
     }
-    const encodings = await this.#checkPrompts(prompt);
+    const encodings = await this.#checkPrompts(prompts);
     const generations = await this.#generateSamples(encodings, sampling);
     const { n } = sampling;
     return n === 1 ? generations : encodings.map((_, i) => generations.slice(i * n, (i + 1) * n));
@@ -211,12 +222,12 @@ export class Engine {
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]>;
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]> {
     const scoring = this.#checkScoring(options);
-    const isList = this.#isList(input);
-    const encodings = isList ? await this.#checkPrompts(input) : [this.#checkPrompt(input)];
+    const list = this.#check(() => listOfPrompts(input));
+    const encodings = list ? await this.#checkPrompts(list) : [this.#checkPrompt(input)];
     const inputs = await Promise.all(await mapInTurns(encodings, (encoding) => this.#encoded(encoding)));
     inputs.forEach((tokens, i) => {
       if (tokens instanceof Int32Array)
-        this.#check(() => inElement(isList ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
+        this.#check(() => inElement(list ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
     });
     const defaults = checkSampling({}, this.#samplingContext);
     const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
@@ -226,7 +237,7 @@ export class Engine {
       return score;
     });
     const results = await Promise.all(scores);
-    if (isList) return results;
+    if (list) return results;
     const [result] = results as [Score];
     if (result.error) throw result.error;
     return result;
@@ -280,7 +291,7 @@ export class Engine {
   #checkSampling(options: SamplingOptions | undefined): Sampling {
     return this.#check(() => {
       this.#connection.checkUsable();
-      const sampling = reading("sampling options", () => checkSampling(options, this.#samplingContext));
+      const sampling = checkSampling(options, this.#samplingContext);
       if (sampling.stop.length > 0) requireText(this.#text);
       const positions = Math.min(sampling.maxTokens, this.#limits.maxContext);
       checkListed(positions, sampling.topLogprobs, "maxTokens or topLogprobs");
@@ -292,25 +303,19 @@ export class Engine {
   #checkScoring(options: ScoreOptions | undefined): Scoring {
     return this.#check(() => {
       this.#connection.checkUsable();
-      const scoring = reading("score options", () =>
-        checkScoring(options, this.#checkpoint.config.vocabSize),
-      );
+      const scoring = checkScoring(options, this.#checkpoint.config.vocabSize);
       this.#checkHead();
       return scoring;
     });
   }
 
-  #isList(prompt: Prompt | readonly Prompt[]): prompt is readonly Prompt[] {
-    return this.#check(() => isListOfPrompts(prompt));
-  }
-
-  #checkPrompt(prompt: Prompt): PromptEncoding {
+  #checkPrompt(prompt: unknown): PromptEncoding {
     return this.#check(() =>
       reading("prompt", () => checkPrompt(prompt, this.#text, this.#checkpoint.config.vocabSize)),
     );
   }
 
-  #checkPrompts(prompts: readonly Prompt[]): Promise<PromptEncoding[]> {
+  #checkPrompts(prompts: readonly unknown[]): Promise<PromptEncoding[]> {
     return mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
   }
 
@@ -336,8 +341,9 @@ export class Engine {
       forget();
       stream.endEarly();
     });
-    const forget = onAbort(sampling.signal, () => stream.abort());
+    const forget = reading("signal", () => onAbort(sampling.signal, () => stream.abort()));
     const submit = (tokens: Int32Array): void => {
+      if (stream.ended) return; // aborted while its text was encoded
       stream.promptTokens = tokens.length;
       checkFits(tokens.length, 1, this.#limits);
       if (sampling.signal?.aborted) stream.abort();
@@ -379,12 +385,12 @@ export class Engine {
           if (event.finish === Finish.abort) reject(signal?.reason);
           else if (event.finish !== Finish.none) resolve(event);
         });
-        forget = onAbort(signal, () => this.#connection.end(id, { stopped: false }));
+        forget = reading("signal", () => onAbort(signal, () => this.#connection.end(id, { stopped: false })));
       });
       return await makeScore(tokens, scoring, scored);
     } catch (error) {
-      if (signal?.aborted || !(error instanceof LockstepError)) throw error;
-      return makeScore(tokens, scoring, { error: this.#rejected.add(error) });
+      if (signal?.aborted) throw error;
+      return makeScore(tokens, scoring, { error: this.#rejected.add(asLockstepError(error)) });
     } finally {
       forget();
     }
@@ -413,21 +419,21 @@ export class Engine {
 /** More prompts than a call can mean: a longer array is refused before it is walked. */
 const kMaxPrompts = 1_000_000;
 
-/** What `body` refuses, with the place in the array of prompts; without an index, there is none. */
+/** What `body` refuses, after the place in the array of prompts; without an index, there is none. */
 function inElement<T>(index: number | undefined, body: () => T): T {
   try {
     return body();
   } catch (error) {
     if (index === undefined || !(error instanceof LockstepError)) throw error;
-    throw new LockstepError(error.code, `${error.message} (prompt[${index}])`, { cause: error.cause });
+    throw new LockstepError(error.code, `prompt[${index}]: ${error.message}`, { cause: error.cause });
   }
 }
 
-function isListOfPrompts(prompt: Prompt | readonly Prompt[]): prompt is readonly Prompt[] {
-  const isList = reading("prompt", () => Array.isArray(prompt));
-  if (isList && (prompt as readonly Prompt[]).length > kMaxPrompts)
-    throw invalid(`at most ${kMaxPrompts} prompts in a call`, "prompt", prompt);
-  return isList;
+/** A copy of an array of prompts; undefined for a single prompt. */
+function listOfPrompts(prompt: unknown): unknown[] | undefined {
+  return reading("prompt", () =>
+    Array.isArray(prompt) ? itemsOf(prompt, "prompt", kMaxPrompts, "prompts in a call") : undefined,
+  );
 }
 
 /** Of all weights so far: nothing can change them yet. */

@@ -4,7 +4,7 @@
  */
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { ropeFrequencies } from "./checkpoint/rope.js";
-import { LockstepError } from "./errors.js";
+import { LockstepError, messageOf } from "./errors.js";
 import { forcedComputePath, type NativeEngineSpec } from "./native.js";
 import type { EngineLimits, LoadOptions, LoadProgress } from "./options.js";
 import type { TextSide } from "./prompt.js";
@@ -31,8 +31,7 @@ export function warnOfConversion(model: string, { tensors }: Checkpoint): void {
 export function progressReporter(callback: LoadOptions["onProgress"]): (progress: LoadProgress) => void {
   let failure: LockstepError | undefined;
   const fail = (cause: unknown): void => {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    failure = new LockstepError("CALLBACK_FAILED", `onProgress threw: ${reason}`, { cause });
+    failure = new LockstepError("CALLBACK_FAILED", `onProgress threw: ${messageOf(cause)}`, { cause });
   };
   return (progress) => {
     try {

@@ -38,42 +38,48 @@ export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSi
   if (typeof prompt === "string") return encodeText(prompt, text);
   if (typeof prompt !== "object" || prompt === null || Array.isArray(prompt))
     throw invalid("a string or an object with text, tokens or messages", "prompt", prompt);
-  const given = prompt as Record<string, unknown>;
-  const forms = ["text", "tokens", "messages"].filter((key) => given[key] !== undefined);
-  if (forms.length !== 1)
+  const forms = kForms.filter((key) => (prompt as Record<string, unknown>)[key] !== undefined);
+  const [form] = forms;
+  if (form === undefined || forms.length > 1)
     throw invalid(
       "exactly one of text, tokens and messages",
       "prompt",
-      forms.length === 0 ? prompt : forms.join(", "),
+      form === undefined ? prompt : forms.join(", "),
     );
-  if (forms[0] === "tokens") {
-    const { tokens } = checkOptions<{ tokens: Int32Array }>(prompt, "prompt", {
-      tokens: tokenIds(vocabSize),
-    });
-    const ids = nonEmpty(tokens);
-    return () => ids;
-  }
-  if (forms[0] === "text") {
-    const { text: content } = checkOptions<{ text: string }>(prompt, "prompt", { text: string });
-    return encodeText(content, text);
-  }
-  return encodeText(renderMessages(prompt, text), text);
-}
-
-function renderMessages(prompt: object, text: TextSide | undefined): string {
-  const { messages, ...options } = checkOptions<{
-    messages: unknown;
-    tools: unknown;
-    enableThinking: boolean;
-    chatTemplate: string;
-    addGenerationPrompt: boolean;
-  }>(prompt, "prompt", {
+  const given = checkOptions<PromptKeys>(prompt, "prompt", {
+    text: string,
+    tokens: tokenIds(vocabSize),
     messages: anything,
     tools: anything,
     enableThinking: boolean,
     chatTemplate: string,
     addGenerationPrompt: boolean,
   });
+  if (form === "messages") return encodeText(renderMessages(given, text), text);
+  const stray = Object.keys(given).find((key) => key !== form);
+  if (stray !== undefined)
+    throw new LockstepError(
+      "INVALID_ARGUMENT",
+      `Expected ${stray} with messages only in prompt but received it with ${form}`,
+    );
+  if (form === "text") return encodeText(given.text, text);
+  const ids = nonEmpty(given.tokens);
+  return () => ids;
+}
+
+const kForms = ["text", "tokens", "messages"] as const;
+
+interface PromptKeys {
+  text: string;
+  tokens: Int32Array;
+  messages: unknown;
+  tools: unknown;
+  enableThinking: boolean;
+  chatTemplate: string;
+  addGenerationPrompt: boolean;
+}
+
+function renderMessages({ messages, ...options }: Partial<PromptKeys>, text: TextSide | undefined): string {
   return requireText(text).tokenizer.applyChatTemplate(
     messages as ChatMessage[],
     {

@@ -46,7 +46,7 @@ export async function mapInTurns<T, U>(
   body: (item: T, index: number) => U,
 ): Promise<U[]> {
   const results: U[] = [];
-  for (const [index, item] of [...items].entries()) {
+  for (const [index, item] of items.entries()) {
     results.push(body(item, index));
     if (turnIsOver()) await nextTurn();
   }

@@ -5,7 +5,8 @@
  * Any thread, synchronous. Must not let template variables replace the conversation (CVE-2025-62426 is that class), and
  * must not add, drop or reword anything: text must equal Hugging Face's to the letter.
  */
-import { invalid, LockstepError } from "../errors.js";
+import { editDistance, itemsOf, reading, unknownKey } from "../check.js";
+import { invalid, LockstepError, messageOf } from "../errors.js";
 import { type Program, parseTemplate, renderTemplate } from "./python-jinja.js";
 import type { ChatMessage, Tool } from "./types.js";
 
@@ -17,7 +18,7 @@ export interface ChatTemplateOptions {
   enableThinking?: boolean;
   /** A template to use instead of the checkpoint's. */
   chatTemplate?: string;
-  /** Any other key is a variable of the template. */
+  /** Any other key is a variable of the template; what looks like an option misspelt is refused. */
   [variable: string]: unknown;
 }
 
@@ -29,15 +30,11 @@ const RESERVED: Readonly<Record<string, string>> = {
   chat_template: "chatTemplate",
 };
 
+const OPTIONS = ["tools", "addGenerationPrompt", "enableThinking", "chatTemplate"];
+
 const MAX_DEPTH = 200;
 /** Of messages, tools, parts and any other list: far above a real conversation, far below what would hang the thread. */
 const MAX_ITEMS = 1_000_000;
-
-/** The items of a list, holes included (as undefined); a list that is too long is refused before it is walked. */
-function itemsOf(list: readonly unknown[], where: string): unknown[] {
-  if (list.length > MAX_ITEMS) throw invalid(`at most ${MAX_ITEMS} items`, where, list);
-  return Array.from(list);
-}
 
 export class ChatTemplate {
   readonly #program: Program;
@@ -57,22 +54,12 @@ export class ChatTemplate {
     options: ChatTemplateOptions = {},
     specialTokens: Readonly<Record<string, string>> = {},
   ): string {
-    const {
-      tools,
-      addGenerationPrompt,
-      enableThinking,
-      chatTemplate: _,
-      ...variables
-    } = checkOptions(options);
-    const values: Record<string, unknown> = {
+    const values = {
       ...specialTokens,
       documents: null,
-      ...(plain(variables, "options", 0) as Record<string, unknown>),
-      messages: checkMessages(messages),
-      tools: checkTools(tools),
-      add_generation_prompt: addGenerationPrompt ?? false,
+      ...reading("chat template options", () => checkOptions(options)),
+      messages: reading("messages", () => checkMessages(messages)),
     };
-    if (enableThinking !== undefined) values.enable_thinking = enableThinking;
     try {
       return renderTemplate(this.#program, values);
     } catch (cause) {
@@ -83,28 +70,40 @@ export class ChatTemplate {
 
 function templateError(what: string, cause: unknown): LockstepError {
   // The library's parser runs off the end of a template that stops in the middle of an expression.
-  const reason =
-    cause instanceof TypeError ? "it ends too early" : cause instanceof Error ? cause.message : String(cause);
+  const reason = cause instanceof TypeError ? "it ends too early" : messageOf(cause);
   return new LockstepError("TEMPLATE_ERROR", `The chat template ${what}: ${reason}`, { cause });
 }
 
-function checkOptions(options: ChatTemplateOptions): ChatTemplateOptions {
+/** The options as variables of the template. */
+function checkOptions(options: ChatTemplateOptions): Record<string, unknown> {
   if (!isObject(options)) throw invalid("an object", "the chat template's options", options);
   for (const [name, instead] of Object.entries(RESERVED)) {
     if (options[name] !== undefined)
       throw invalid(`${instead} to be used instead`, `the template variable ${name}`, options[name]);
   }
-  for (const name of ["addGenerationPrompt", "enableThinking"] as const) {
-    if (options[name] !== undefined && typeof options[name] !== "boolean")
-      throw invalid("a boolean", name, options[name]);
-  }
-  return options;
+  const { tools, addGenerationPrompt, enableThinking, chatTemplate: _, ...variables } = options;
+  for (const [name, value] of Object.entries({ addGenerationPrompt, enableThinking }))
+    if (value !== undefined && typeof value !== "boolean") throw invalid("a boolean", name, value);
+  for (const [name, value] of Object.entries(variables))
+    if (value !== undefined && OPTIONS.some((option) => isMisspelt(name, option)))
+      throw unknownKey(name, "chat template options", OPTIONS);
+  return {
+    ...(plain(variables, "options", 0) as Record<string, unknown>),
+    tools: checkTools(tools),
+    add_generation_prompt: addGenerationPrompt ?? false,
+    ...(enableThinking !== undefined && { enable_thinking: enableThinking }),
+  };
+}
+
+/** One slip of the pen in a short name, two in a long one; underscores are none. */
+function isMisspelt(name: string, option: string): boolean {
+  return editDistance(name.replaceAll("_", ""), option) <= (option.length < 8 ? 1 : 2);
 }
 
 function checkMessages(messages: readonly ChatMessage[]): unknown {
   if (!Array.isArray(messages) || messages.length === 0)
     throw invalid("a non-empty array of messages", "messages", messages);
-  itemsOf(messages, "messages").forEach((message, i) => {
+  itemsOf(messages, "messages", MAX_ITEMS).forEach((message, i) => {
     const where = `messages[${i}]`;
     if (!isObject(message)) throw invalid("an object with role and content", where, message);
     if (typeof message.role !== "string" || message.role === "")
@@ -120,7 +119,7 @@ function checkMessages(messages: readonly ChatMessage[]): unknown {
 function checkToolCalls(calls: unknown, where: string): void {
   if (calls === undefined || calls === null) return;
   if (!Array.isArray(calls)) throw invalid("an array of tool calls", where, calls);
-  itemsOf(calls, where).forEach((call, i) => {
+  itemsOf(calls, where, MAX_ITEMS).forEach((call, i) => {
     const inner = isObject(call) && isObject(call.function) ? call.function : call;
     if (!isObject(inner) || typeof inner.name !== "string")
       throw invalid("{ name, arguments }, bare or under `function`,", `${where}[${i}]`, call);
@@ -130,7 +129,7 @@ function checkToolCalls(calls: unknown, where: string): void {
 function checkTools(tools: unknown): unknown {
   if (tools === undefined || tools === null) return null;
   if (!Array.isArray(tools)) throw invalid("an array of tools", "tools", tools);
-  itemsOf(tools, "tools").forEach((tool, i) => {
+  itemsOf(tools, "tools", MAX_ITEMS).forEach((tool, i) => {
     if (!isObject(tool)) throw invalid("an object that describes a tool", `tools[${i}]`, tool);
   });
   return plain(tools, "tools", 0);
@@ -145,7 +144,7 @@ function plain(value: unknown, path: string, depth: number): unknown {
   if (value === null || typeof value === "string" || typeof value === "boolean") return value;
   if (typeof value === "number" && Number.isFinite(value)) return value;
   if (Array.isArray(value))
-    return itemsOf(value, path).map((item, i) => plain(item ?? null, `${path}[${i}]`, depth + 1));
+    return itemsOf(value, path, MAX_ITEMS).map((item, i) => plain(item ?? null, `${path}[${i}]`, depth + 1));
   if (isObject(value)) {
     const prototype = Object.getPrototypeOf(value) as unknown;
     if (prototype === null || Object.getPrototypeOf(prototype) === null) {

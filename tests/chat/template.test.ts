@@ -139,6 +139,23 @@ describe("the variables", () => {
     );
   });
 
+  it("are not options misspelt", () => {
+    const misspelt = {
+      addGenerationPrompt: ["addGenerationPromt", "AddGenerationPrompt", "add_generation_promt"],
+      enableThinking: ["enableThinkin", "enable_thinkng", "enabelThinking"],
+      chatTemplate: ["chatTemplat"],
+      tools: ["tool", "Tools", "toolz"],
+    };
+    for (const [option, names] of Object.entries(misspelt))
+      for (const name of names) {
+        const message = `Expected a known option in chat template options but received '${name}': did you mean ${option}?`;
+        expect(() => render("x", { [name]: true })).toThrow(message);
+        expect(render("x", { [name]: undefined })).toBe("x");
+      }
+    for (const name of ["rules", "thinking", "template", "tool_choice", "generation_prompt", "docs"])
+      expect(render(`{{ ${name} }}`, { [name]: "kept" })).toBe("kept");
+  });
+
   it("drop keys that are undefined, as JSON.stringify does", () => {
     expect(render("{{ tools | tojson }}", { tools: [{ name: "f", description: undefined }] })).toBe(
       '[{"name": "f"}]',
@@ -192,7 +209,9 @@ describe("a caller's mistake", () => {
     expect(() => render("x", null as unknown as ChatTemplateOptions)).toThrow(/options/);
     const cyclic: Record<string, unknown> = {};
     cyclic.self = cyclic;
-    expect(() => render("x", { cyclic })).toThrow(/levels of nesting/);
+    expect(() => render("x", { cyclic })).toThrow(
+      /^Expected at most 200 levels of nesting for .{1,200} but received/,
+    );
   });
 
   it("is not: content that is null, absent or parts; calls bare or wrapped", () => {

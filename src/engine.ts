@@ -163,7 +163,9 @@ export class Engine {
     // Everything is checked before anything runs.
     const sampling = this.#checkSampling(options);
     if (!isListOfPrompts(prompt)) {
-      const samples = await this.#generateSamples([this.#checkPrompt(prompt)], sampling);
+      const encoding = this.#checkPrompt(prompt);
+      if (encoding.rendering) await encoding.rendering;
+      const samples = await this.#generateSamples([encoding], sampling);
       const [first] = samples as [Generation];
       if (first.error && samples.every(({ error }) => error)) throw first.error; // nothing came of this prompt
       return sampling.n === 1 ? first : samples;
@@ -192,6 +194,7 @@ export class Engine {
     this.#checkHead();
     const isList = isListOfPrompts(input);
     const encodings = isList ? await this.#checkPrompts(input) : [this.#checkPrompt(input)];
+    if (!isList) await encodings[0]?.rendering;
     const inputs = await Promise.all(await mapInTurns(encodings, encodedOrError));
     inputs.forEach((tokens, i) => {
       if (tokens instanceof Int32Array)
@@ -223,7 +226,9 @@ export class Engine {
 
   /** Open requests are rejected with ENGINE_CLOSED; memory and threads are given back. May be called again. */
   close(): Promise<void> {
-    this.#closing ??= this.#connection.close().then(() => this.#text?.encoder.close());
+    this.#closing ??= this.#connection.close().then(async () => {
+      await Promise.all([this.#text?.renderer.close(), this.#text?.encoder.close()]);
+    });
     return this.#closing;
   }
 
@@ -252,8 +257,15 @@ export class Engine {
     return reading("prompt", () => checkPrompt(prompt, this.#text, this.#checkpoint.config.vocabSize));
   }
 
-  #checkPrompts(prompts: readonly Prompt[]): Promise<PromptEncoding[]> {
-    return mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
+  /** Waits for conversations that take long to render: what is wrong with one refuses the call. */
+  async #checkPrompts(prompts: readonly Prompt[]): Promise<PromptEncoding[]> {
+    const encodings = await mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
+    const refuse = (error: unknown, i: number) =>
+      inElement(i, () => {
+        throw error;
+      });
+    await Promise.all(encodings.map(({ rendering }, i) => rendering?.catch((error) => refuse(error, i))));
+    return encodings;
   }
 
   /** The n samples of each prompt, one prompt after the other; each draws a seed of its own where none is given. */

@@ -1,7 +1,8 @@
 /**
- * From what a caller passes as a prompt to token ids: template, then tokenizer. Main thread; long texts are encoded in
- * the tokenizer's worker thread.
+ * From what a caller passes as a prompt to token ids: template, then tokenizer. Main thread; long conversations and texts
+ * are rendered and encoded in worker threads.
  */
+import type { AsyncRenderer } from "./chat/async-renderer.js";
 import type { ChatMessage, Tool } from "./chat/types.js";
 import { boolean, type Check, checkOptions, string, tokenIds } from "./check.js";
 import { invalid, LockstepError } from "./errors.js";
@@ -26,14 +27,19 @@ export type Prompt =
 export interface TextSide {
   tokenizer: Tokenizer;
   encoder: AsyncEncoder;
+  renderer: AsyncRenderer;
 }
 
 /** A prompt that has been checked: encoding it is all that is left. Called again, it gives the same ids. */
-export type PromptEncoding = () => Promise<Int32Array> | Int32Array;
+export interface PromptEncoding {
+  (): Promise<Int32Array> | Int32Array;
+  /** Of a conversation that takes long to render: settles when that is done; rejects where it is refused. */
+  rendering?: Promise<unknown>;
+}
 
 const anything: Check<unknown> = (value) => value;
 
-/** Checks the prompt and renders its template now; the encoding is left to the caller. Throws on bad input. */
+/** Checks the prompt and begins to render its template; the encoding is left to the caller. Throws on bad input. */
 export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSize: number): PromptEncoding {
   if (typeof prompt === "string") return encodeText(prompt, text);
   if (typeof prompt !== "object" || prompt === null || Array.isArray(prompt))
@@ -57,10 +63,14 @@ export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSi
     const { text: content } = checkOptions<{ text: string }>(prompt, "prompt", { text: string });
     return encodeText(content, text);
   }
-  return encodeText(renderMessages(prompt, text), text);
+  const rendered = renderMessages(prompt, text);
+  if (typeof rendered === "string") return encodeText(rendered, text);
+  const rendering = rendered.then((content) => encodeText(content, text));
+  rendering.catch(() => {}); // whoever calls, or waits for it, hears of it
+  return Object.assign(async () => (await rendering)(), { rendering });
 }
 
-function renderMessages(prompt: object, text: TextSide | undefined): string {
+function renderMessages(prompt: object, text: TextSide | undefined): string | Promise<string> {
   const { messages, ...options } = checkOptions<{
     messages: unknown;
     tools: unknown;
@@ -74,13 +84,15 @@ function renderMessages(prompt: object, text: TextSide | undefined): string {
     chatTemplate: string,
     addGenerationPrompt: boolean,
   });
-  return requireText(text).tokenizer.applyChatTemplate(
+  const { tokenizer, renderer } = requireText(text);
+  const { template, variables } = tokenizer.chatTemplateCall(
     messages as ChatMessage[],
     {
       addGenerationPrompt: true,
       ...options,
     } as Parameters<Tokenizer["applyChatTemplate"]>[1],
   );
+  return renderer.render(template, variables);
 }
 
 /** UTF-16 units; more than any context's tokens could write. */

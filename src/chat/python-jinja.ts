@@ -11,6 +11,7 @@
  *   as an integer: whether a caller meant 1 or 1.0 is lost in JavaScript. It wrote an undefined value as null.
  * - none, booleans, numbers, lists and dicts print as Python prints them (None, True, 1e-05, ['a']); none printed nothing.
  * - `==` and `!=` compare as Python's; they compared as JavaScript's (1 == '1', [1] != [1]).
+ * - `join` printed its items as JavaScript does, and its keyword was not `d`.
  * - an attribute of an undefined value is an error; it was another undefined value, and printed nothing.
  *
  * Still different, and used by none of Qwen3's templates: `in` compares a list's items as JavaScript's ===, what Jinja has
@@ -38,7 +39,7 @@ export class BoundError extends Error {}
  * Evaluations, items of lists that were built, and every UNITS_PER_STEP of text that was read or made: a bound on memory.
  * Qwen3's templates take about 65 a message.
  */
-export const MAX_STEPS = 2_000_000;
+const MAX_STEPS = 2_000_000;
 const UNITS_PER_STEP = 64;
 
 /** A syntax node and a scope: what we use of the library's, whose types NodeNext cannot resolve. */

@@ -13,6 +13,7 @@ import {
   type ErrorCounts,
   ErrorTally,
   invalid,
+  isLockstepError,
   LockstepError,
   notConstructible,
 } from "./errors.js";
@@ -198,7 +199,9 @@ export class Engine {
     const sampling = this.#checkSampling(options);
     const prompts = this.#check(() => listOfPrompts(prompt));
     if (!prompts) {
-      const samples = await this.#generateSamples([this.#checkPrompt(prompt)], sampling);
+      const encoding = this.#checkPrompt(prompt);
+      if (encoding.rendering) await this.#rendered([encoding.rendering]);
+      const samples = await this.#generateSamples([encoding], sampling);
       const [first] = samples as [Generation];
       if (first.error && samples.every(({ error }) => error)) throw first.error; // nothing came of this prompt
       return sampling.n === 1 ? first : samples;
@@ -224,6 +227,7 @@ export class Engine {
     const scoring = this.#checkScoring(options);
     const list = this.#check(() => listOfPrompts(input));
     const encodings = list ? await this.#checkPrompts(list) : [this.#checkPrompt(input)];
+    if (!list) await this.#rendered([encodings[0]?.rendering]);
     const inputs = await Promise.all(await mapInTurns(encodings, (encoding) => this.#encoded(encoding)));
     inputs.forEach((tokens, i) => {
       if (tokens instanceof Int32Array)
@@ -262,7 +266,9 @@ export class Engine {
 
   /** Open requests are rejected with ENGINE_CLOSED; memory and threads are given back. May be called again. */
   close(): Promise<void> {
-    this.#closing ??= this.#connection.close().then(() => this.#text?.encoder.close());
+    this.#closing ??= this.#connection.close().then(async () => {
+      await Promise.all([this.#text?.renderer.close(), this.#text?.encoder.close()]);
+    });
     return this.#closing;
   }
 
@@ -315,8 +321,25 @@ export class Engine {
     );
   }
 
-  #checkPrompts(prompts: readonly unknown[]): Promise<PromptEncoding[]> {
-    return mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
+  async #checkPrompts(prompts: readonly unknown[]): Promise<PromptEncoding[]> {
+    const encodings = await mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
+    await this.#rendered(
+      encodings.map(({ rendering }, i) =>
+        rendering?.catch((error) => {
+          throw ofElement(i, error);
+        }),
+      ),
+    );
+    return encodings;
+  }
+
+  /** Waits for conversations that take long to render: what is wrong with one refuses the call. */
+  async #rendered(renderings: readonly (Promise<unknown> | undefined)[]): Promise<void> {
+    try {
+      await Promise.all(renderings);
+    } catch (error) {
+      throw this.#rejected.add(error);
+    }
   }
 
   /** The n samples of each prompt, one prompt after the other; each draws a seed of its own where none is given. */
@@ -424,9 +447,13 @@ function inElement<T>(index: number | undefined, body: () => T): T {
   try {
     return body();
   } catch (error) {
-    if (index === undefined || !(error instanceof LockstepError)) throw error;
-    throw new LockstepError(error.code, `prompt[${index}]: ${error.message}`, { cause: error.cause });
+    throw index === undefined ? error : ofElement(index, error);
   }
+}
+
+function ofElement(index: number, error: unknown): unknown {
+  if (!isLockstepError(error)) return error;
+  return new LockstepError(error.code, `prompt[${index}]: ${error.message}`, { cause: error.cause });
 }
 
 /** A copy of an array of prompts; undefined for a single prompt. */

@@ -2,6 +2,7 @@
  * What Engine.load does once, apart from the engine itself: progress, warnings, the tokenizer, and the specification
  * that goes to native code. Main thread.
  */
+import { AsyncRenderer } from "./chat/async-renderer.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { ropeFrequencies } from "./checkpoint/rope.js";
 import { LockstepError, messageOf } from "./errors.js";
@@ -48,7 +49,7 @@ export function progressReporter(callback: LoadOptions["onProgress"]): (progress
 export async function loadText(directory: string): Promise<TextSide | undefined> {
   try {
     const tokenizer = await Tokenizer.fromDirectory(directory);
-    return { tokenizer, encoder: new AsyncEncoder(tokenizer, directory) };
+    return { tokenizer, encoder: new AsyncEncoder(tokenizer, directory), renderer: new AsyncRenderer() };
   } catch (error) {
     if (error instanceof LockstepError && error.code === "NO_TOKENIZER") return undefined;
     throw error;

@@ -1,7 +1,8 @@
 /**
- * From what a caller passes as a prompt to token ids: template, then tokenizer. Main thread; long texts are encoded in
- * the tokenizer's worker thread.
+ * From what a caller passes as a prompt to token ids: template, then tokenizer. Main thread; long conversations and texts
+ * are rendered and encoded in worker threads.
  */
+import type { AsyncRenderer } from "./chat/async-renderer.js";
 import type { ChatMessage, Tool } from "./chat/types.js";
 import { boolean, type Check, checkOptions, string, tokenIds } from "./check.js";
 import { invalid, LockstepError } from "./errors.js";
@@ -26,14 +27,19 @@ export type Prompt =
 export interface TextSide {
   tokenizer: Tokenizer;
   encoder: AsyncEncoder;
+  renderer: AsyncRenderer;
 }
 
 /** A prompt that has been checked: encoding it is all that is left. Called again, it gives the same ids. */
-export type PromptEncoding = () => Promise<Int32Array> | Int32Array;
+export interface PromptEncoding {
+  (): Promise<Int32Array> | Int32Array;
+  /** Of a conversation that takes long to render: settles when that is done; rejects where it is refused. */
+  rendering?: Promise<unknown>;
+}
 
 const anything: Check<unknown> = (value) => value;
 
-/** Checks the prompt and renders its template now; the encoding is left to the caller. Throws on bad input. */
+/** Checks the prompt and begins to render its template; the encoding is left to the caller. Throws on bad input. */
 export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSize: number): PromptEncoding {
   if (typeof prompt === "string") return encodeText(prompt, text);
   if (typeof prompt !== "object" || prompt === null || Array.isArray(prompt))
@@ -55,7 +61,7 @@ export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSi
     chatTemplate: string,
     addGenerationPrompt: boolean,
   });
-  if (form === "messages") return encodeText(renderMessages(given, text), text);
+  if (form === "messages") return encodeMessages(given, text);
   const stray = Object.keys(given).find((key) => key !== form);
   if (stray !== undefined)
     throw new LockstepError(
@@ -79,14 +85,27 @@ interface PromptKeys {
   addGenerationPrompt: boolean;
 }
 
-function renderMessages({ messages, ...options }: Partial<PromptKeys>, text: TextSide | undefined): string {
-  return requireText(text).tokenizer.applyChatTemplate(
+function encodeMessages(given: Partial<PromptKeys>, text: TextSide | undefined): PromptEncoding {
+  const rendered = renderMessages(given, text);
+  if (typeof rendered === "string") return encodeText(rendered, text);
+  const rendering = rendered.then((content) => encodeText(content, text));
+  rendering.catch(() => {}); // whoever calls, or waits for it, hears of it
+  return Object.assign(async () => (await rendering)(), { rendering });
+}
+
+function renderMessages(
+  { messages, ...options }: Partial<PromptKeys>,
+  text: TextSide | undefined,
+): string | Promise<string> {
+  const { tokenizer, renderer } = requireText(text);
+  const { template, variables } = tokenizer.chatTemplateCall(
     messages as ChatMessage[],
     {
       addGenerationPrompt: true,
       ...options,
     } as Parameters<Tokenizer["applyChatTemplate"]>[1],
   );
+  return renderer.render(template, variables);
 }
 
 /** UTF-16 units; more than any context's tokens could write. */

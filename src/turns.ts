@@ -9,7 +9,8 @@ const kTurnMs = 10;
 
 let turnEnds: number | undefined; // undefined until a loop runs in this turn
 
-function turnIsOver(): boolean {
+/** Whether such loops, and what else asks, have had their share of this turn. The first to ask in a turn begins it. */
+export function turnIsOver(): boolean {
   if (turnEnds === undefined) {
     turnEnds = performance.now() + kTurnMs;
     setImmediate(() => {

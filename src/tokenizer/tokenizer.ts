@@ -8,7 +8,13 @@
  * decoding is ours: the library's decode looks at every added token for every token, and cannot stream.
  */
 import * as huggingface from "@huggingface/tokenizers";
-import { ChatTemplate, type ChatTemplateOptions } from "../chat/template.js";
+import {
+  ChatTemplate,
+  type ChatTemplateOptions,
+  FULL,
+  templateVariables,
+  type Variables,
+} from "../chat/template.js";
 import type { ChatMessage } from "../chat/types.js";
 import { boolean, checkOptions, isList, reading } from "../check.js";
 import { invalid, LockstepError, notConstructible } from "../errors.js";
@@ -158,6 +164,15 @@ export class Tokenizer {
 
   /** A conversation as the model reads it. The default of addGenerationPrompt is Hugging Face's: false. */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
+    const { template, variables } = this.chatTemplateCall(messages, options);
+    return template.renderVariables(variables.values, FULL);
+  }
+
+  /** What applyChatTemplate renders, for whoever renders it elsewhere. @internal */
+  chatTemplateCall(
+    messages: readonly ChatMessage[],
+    options: ChatTemplateOptions = {},
+  ): { template: ChatTemplate; variables: Variables } {
     const given = reading("chatTemplate", () => (options as ChatTemplateOptions | null)?.chatTemplate);
     if (given !== undefined && typeof given !== "string") throw invalid("a string", "chatTemplate", given);
     const source = given ?? this.#chatTemplate;
@@ -166,10 +181,11 @@ export class Tokenizer {
         "TEMPLATE_ERROR",
         "This checkpoint has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): pass chatTemplate",
       );
-    return this.#compiled(source).render(messages, options, this.#specialTokens);
+    const variables = templateVariables(messages, options, this.#specialTokens);
+    return { template: this.#cached(source), variables };
   }
 
-  #compiled(source: string): ChatTemplate {
+  #cached(source: string): ChatTemplate {
     let template = this.#templates.get(source);
     if (!template) {
       template = new ChatTemplate(source);

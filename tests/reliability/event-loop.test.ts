@@ -93,6 +93,39 @@ describe("the event loop stays free", { timeout: 120_000 }, () => {
     expect(max).toBeLessThan(kMaxMs);
   });
 
+  const kConversation = (count: number, content: string) => ({
+    messages: Array.from({ length: count }, (_, i) => ({ role: i % 2 ? "assistant" : "user", content })),
+  });
+
+  it("while one long conversation is rendered, and refused or scored", async () => {
+    const { max } = await delays("4,000 messages", async () => {
+      const long = kConversation(4_000, "turn on the light in the kitchen, please.");
+      await expect(engine.generate(long)).rejects.toMatchObject({ code: "PROMPT_TOO_LONG" });
+      const [short, failed] = await engine.score([kConversation(1, "hi"), long]);
+      expect([short!.error, failed!.error?.code]).toEqual([undefined, "PROMPT_TOO_LONG"]);
+    });
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
+  it.each([
+    ["loops", "{% for i in range(1000000) %}{% for j in range(1000000) %}{{ j }}{% endfor %}{% endfor %}"],
+    ["output", "{% for i in range(1000000) %}{{ messages[0].content|replace('x','y') }}...{% endfor %}"],
+    [
+      "nested lists",
+      "{% set n = namespace(x=[]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+    ],
+  ])("while a template wastes time: %s", { timeout: 60_000 }, async (name, chatTemplate) => {
+    const hostile = { ...kConversation(1, "x".repeat(2_000)), chatTemplate };
+    const generating = engine.generate(kTokens, { ...kEndless, maxTokens: 400 });
+    const { max } = await delays(name, async () => {
+      const refusal = { code: "TEMPLATE_ERROR", message: expect.stringContaining("prompt[1]: ") };
+      await expect(engine.generate(["hi", hostile])).rejects.toMatchObject(refusal);
+      await expect(engine.stream(hostile).next()).rejects.toMatchObject({ code: "TEMPLATE_ERROR" });
+    });
+    await generating;
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
   it("while 20,000 samples are asked for at once", async () => {
     const { max } = await delays("20,000 samples", async () => {
       const samples = await engine.generate(kTokens, { maxTokens: 1, n: 20_000 });

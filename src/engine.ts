@@ -67,7 +67,7 @@ export type Samples<O extends SamplingOptions> = O extends { n: infer N }
 export class Engine {
   readonly #checkpoint: Checkpoint;
   #limits: EngineLimits;
-  readonly #text: TextSide | undefined;
+  #text: TextSide | undefined;
   readonly #connection: Connection;
   readonly #samplingContext: SamplingContext;
   #closing: Promise<void> | undefined;
@@ -87,14 +87,14 @@ export class Engine {
     const checkpoint = await openCheckpoint(directory);
     const totalBytes = checkpoint.files.reduce((sum, file) => sum + file.sizeBytes, 0);
     onProgress({ phase: "checkpoint", loadedBytes: 0, totalBytes });
-    const text = await loadText(directory);
-    signal?.throwIfAborted();
+    signal?.throwIfAborted(); // in that callback
     warnOfConversion(model, checkpoint);
-    const engine = new Engine(checkpoint, text, checked);
+    const engine = new Engine(checkpoint, checked);
     const forget = onAbort(signal, () => engine.close());
     try {
       onProgress({ phase: "weights", loadedBytes: 0, totalBytes });
-      await engine.#loaded();
+      const [text] = await Promise.all([loadText(directory), engine.#loaded()]);
+      engine.#text = text;
       signal?.throwIfAborted();
       onProgress({ phase: "ready", loadedBytes: totalBytes, totalBytes });
       signal?.throwIfAborted(); // in that callback
@@ -107,10 +107,10 @@ export class Engine {
     return engine;
   }
 
-  private constructor(checkpoint: Checkpoint, text: TextSide | undefined, options: LoadOptions) {
+  /** Starts loading the weights; `load` sets #text. */
+  private constructor(checkpoint: Checkpoint, options: LoadOptions) {
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
-    this.#text = text;
     const placement = placeRanks(options.device, options.tensorParallel, () => native().cudaStatus());
     this.#limits = engineLimits(options, checkpoint, native().blockTokens, placement);
     const { vocabSize } = config;

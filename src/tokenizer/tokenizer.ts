@@ -12,7 +12,6 @@ import { ChatTemplate, type ChatTemplateOptions } from "../chat/template.js";
 import type { ChatMessage } from "../chat/types.js";
 import { boolean, checkOptions } from "../check.js";
 import { invalid, LockstepError } from "../errors.js";
-import { mapInTurns } from "../turns.js";
 import { Bpe } from "./bpe.js";
 import { DecodeStream } from "./decode-stream.js";
 import { malformed, readTokenizerFiles, type TokenizerFiles } from "./files.js";
@@ -57,25 +56,16 @@ export class Tokenizer {
   static async fromDirectory(directory: string): Promise<Tokenizer> {
     const files = await readTokenizerFiles(directory);
     try {
-      const ids = new Map(files.vocabulary);
-      for (const { id, content } of files.addedTokens) ids.set(content, id);
-      const tokens: (string | undefined)[] = []; // by id
-      for (const [token, id] of ids) tokens[id] = token;
-      const bpe = new Bpe(files.vocabulary, tokens);
-      await mapInTurns(files.merges, (merge) => bpe.addMerge(merge));
-      return new Tokenizer(files, ids, tokens, bpe);
+      return new Tokenizer(files);
     } catch (cause) {
       // What the checks let through and the library refuses: an unknown pre-tokenizer, a bad expression.
       throw malformed(directory, "tokenizer.json", (cause as Error).message, cause);
     }
   }
 
-  private constructor(
-    files: TokenizerFiles,
-    ids: ReadonlyMap<string, number>,
-    tokens: readonly (string | undefined)[],
-    bpe: Bpe,
-  ) {
+  private constructor(files: TokenizerFiles) {
+    const { ids, tokens } = files;
+    const bpe = new Bpe(ids, tokens, files.merges);
     // Without vocabulary and merges, which are ours: indexing them is nearly all of the library's start.
     const model = { ...(files.json.model as object), vocab: {}, merges: [] };
     this.#library = new Library({ ...files.json, model }, {});

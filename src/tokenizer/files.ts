@@ -60,8 +60,9 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
   const fail = (reason: string) => malformed(directory, "tokenizer.json", reason);
   const failConfig = (reason: string) => malformed(directory, "tokenizer_config.json", reason);
   const model = checkModel(json, fail);
-  const { ids, tokens } = await checkVocabulary(model, fail);
-  const merges = await checkMerges(model, ids, fail); // of the vocabulary alone, so before the added tokens
+  const vocabulary = await checkVocabulary(model, fail);
+  const merges = await checkMerges(model, vocabulary, fail); // of the vocabulary alone, so before the added tokens
+  const { ids, tokens } = vocabulary;
   const addedTokens = checkAddedTokens(json, tokens, fail);
   for (const { id, content } of addedTokens) ids.set(content, id);
   return {
@@ -145,26 +146,36 @@ async function checkVocabulary({ vocab }: Json, fail: Fail): Promise<Pick<Tokeni
 }
 
 /** Accepts both notations: "a b" and ["a", "b"]. */
-async function checkMerges({ merges }: Json, ids: Map<string, number>, fail: Fail): Promise<Merges> {
+async function checkMerges(
+  { merges }: Json,
+  { ids, tokens }: Pick<TokenizerFiles, "ids" | "tokens">,
+  fail: Fail,
+): Promise<Merges> {
   if (!Array.isArray(merges)) throw fail(`model.merges is ${show(merges)}, not an array`);
   if (merges.length >= MAX_MERGES)
     throw fail(`model.merges has ${merges.length} entries, more than ${MAX_MERGES}`);
+  const idOf = (token: string, i: number): number => {
+    const id = ids.get(token);
+    if (id === undefined) throw fail(`model.merges[${i}] needs the token ${show(token)}, not in model.vocab`);
+    return id;
+  };
   const checked = new Int32Array(3 * merges.length);
+  let both = -1;
   await forEachInTurns(merges, (merge: unknown, i) => {
     const pair: unknown = typeof merge === "string" ? merge.split(" ") : merge;
     if (!isPair(pair)) throw fail(`model.merges[${i}] is ${show(merge)}, not a pair of tokens`);
-    const idOf = (token: string): number => {
-      const id = ids.get(token);
-      if (id === undefined)
-        throw fail(`model.merges[${i}] needs the token ${show(token)}, not in model.vocab`);
-      return id;
-    };
     const [left, right] = pair;
-    checked[3 * i] = idOf(left);
-    checked[3 * i + 1] = idOf(right);
-    checked[3 * i + 2] = idOf(left + right);
+    checked[3 * i] = idOf(left, i);
+    checked[3 * i + 1] = idOf(right, i);
+    // Most merges make the token after the last merge's: a look at it spares joining two strings.
+    both = isJoined(tokens[both + 1], left, right) ? both + 1 : idOf(left + right, i);
+    checked[3 * i + 2] = both;
   });
   return checked;
+}
+
+function isJoined(token: string | undefined, left: string, right: string): boolean {
+  return token?.length === left.length + right.length && token.startsWith(left) && token.endsWith(right);
 }
 
 function isPair(value: unknown): value is [string, string] {

@@ -18,6 +18,7 @@ import {
   checkSampling,
   checkScoredLength,
   checkScoring,
+  checkTextFits,
   drawSeed,
   type EngineLimits,
   engineLimits,
@@ -192,7 +193,9 @@ export class Engine {
     this.#checkHead();
     const isList = isListOfPrompts(input);
     const encodings = isList ? await this.#checkPrompts(input) : [this.#checkPrompt(input)];
-    const inputs = await Promise.all(await mapInTurns(encodings, encodedOrError));
+    const inputs = await Promise.all(
+      await mapInTurns(encodings, (encoding) => valueOrError(() => this.#encode(encoding, 0))),
+    );
     inputs.forEach((tokens, i) => {
       if (tokens instanceof Int32Array)
         inElement(isList ? i : undefined, () => checkScoredLength(tokens.length, scoring));
@@ -269,6 +272,12 @@ export class Engine {
     return Promise.all(generations);
   }
 
+  /** The prompt's ids; a text that cannot fit, with `room` tokens behind it, is refused without encoding it. */
+  #encode({ encode, text }: PromptEncoding, room: number): Promise<Int32Array> | Int32Array {
+    if (text) checkTextFits(text, room, this.#limits);
+    return encode();
+  }
+
   /** Encodes and submits; whatever fails from here on ends the stream with that error. */
   #startGeneration(encoding: PromptEncoding, sampling: Sampling): GenerationStream {
     let id: number | undefined; // once submitted
@@ -288,10 +297,14 @@ export class Engine {
         if (event.finish !== Finish.none) forget();
       });
     };
-    run(encoding, submit, (error) => {
-      forget();
-      stream.endEarly(error);
-    });
+    run(
+      () => this.#encode(encoding, 1),
+      submit,
+      (error) => {
+        forget();
+        stream.endEarly(error);
+      },
+    );
     return stream;
   }
 
@@ -373,13 +386,13 @@ function prefixRoot(cacheSalt: string): BigUint64Array {
 
 /** Runs `submit` with the encoded prompt: at once where encoding is, so that requests start in the order of the calls. */
 function run(
-  encoding: PromptEncoding,
+  encode: () => Promise<Int32Array> | Int32Array,
   submit: (tokens: Int32Array) => void,
   fail: (error: LockstepError) => void,
 ): void {
   const failWith = (error: unknown): void => fail(asLockstepError(error));
   try {
-    const tokens = encoding();
+    const tokens = encode();
     if (tokens instanceof Promise) tokens.then(submit).catch(failWith);
     else submit(tokens);
   } catch (error) {
@@ -387,10 +400,10 @@ function run(
   }
 }
 
-/** The ids, or why there are none. */
-async function encodedOrError(encoding: PromptEncoding): Promise<Int32Array | LockstepError> {
+/** What `body` gives, or why it gives nothing. */
+async function valueOrError<T>(body: () => Promise<T> | T): Promise<T | LockstepError> {
   try {
-    return await encoding();
+    return await body();
   } catch (error) {
     return asLockstepError(error);
   }

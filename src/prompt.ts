@@ -28,8 +28,13 @@ export interface TextSide {
   encoder: AsyncEncoder;
 }
 
-/** A prompt that has been checked: encoding it is all that is left. Called again, it gives the same ids. */
-export type PromptEncoding = () => Promise<Int32Array> | Int32Array;
+/** A prompt that has been checked: encoding it is all that is left. */
+export interface PromptEncoding {
+  /** Called again, it gives the same ids. */
+  encode(): Promise<Int32Array> | Int32Array;
+  /** Of a text: its length in UTF-16 units, and what is known of the ids before there are any. */
+  text?: { length: number; fewestTokens: number };
+}
 
 const anything: Check<unknown> = (value) => value;
 
@@ -51,7 +56,7 @@ export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSi
       tokens: tokenIds(vocabSize),
     });
     const ids = nonEmpty(tokens);
-    return () => ids;
+    return { encode: () => ids };
   }
   if (forms[0] === "text") {
     const { text: content } = checkOptions<{ text: string }>(prompt, "prompt", { text: string });
@@ -87,7 +92,7 @@ function renderMessages(prompt: object, text: TextSide | undefined): string {
 const kMaxText = 2 ** 28;
 
 function encodeText(content: string | undefined, text: TextSide | undefined): PromptEncoding {
-  const { encoder } = requireText(text);
+  const { tokenizer, encoder } = requireText(text);
   if (content === undefined || content === "") throw invalid("a non-empty text", "prompt", content);
   if (content.length > kMaxText)
     throw new LockstepError(
@@ -96,9 +101,12 @@ function encodeText(content: string | undefined, text: TextSide | undefined): Pr
     );
   requireWellFormed(content, "prompt");
   let ids: Promise<Int32Array> | undefined;
-  return () => {
-    ids ??= encoder.encodeAsync(content).then(nonEmpty);
-    return ids;
+  return {
+    encode: () => {
+      ids ??= encoder.encodeAsync(content).then(nonEmpty);
+      return ids;
+    },
+    text: { length: content.length, fewestTokens: tokenizer.fewestTokens(content) },
   };
 }
 

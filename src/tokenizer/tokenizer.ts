@@ -14,6 +14,7 @@ import { boolean, checkOptions } from "../check.js";
 import { invalid, LockstepError } from "../errors.js";
 import { Bpe } from "./bpe.js";
 import { DecodeStream } from "./decode-stream.js";
+import { longestText } from "./fewest-tokens.js";
 import { malformed, readTokenizerFiles, type TokenizerFiles } from "./files.js";
 import { orderLongMarkRuns } from "./normalize.js";
 import { bytesOfToken, decodeUtf8, requireWellFormed } from "./text.js";
@@ -46,6 +47,7 @@ export class Tokenizer {
 
   readonly #library: Library;
   readonly #composes: boolean;
+  readonly #longestText: number;
   readonly #tokens: readonly (string | undefined)[]; // by id
   readonly #bytes: (Uint8Array | undefined)[] = []; // by id, filled on first use
   readonly #specialTokens: Readonly<Record<string, string>>;
@@ -72,6 +74,7 @@ export class Tokenizer {
     this.#library.model.tokens_to_ids = ids;
     this.#library.model.bpe = (word) => bpe.split(word);
     this.#composes = (files.json.normalizer as { type?: unknown } | null)?.type === "NFC";
+    this.#longestText = longestText(files);
     this.#tokens = tokens;
     this.vocabularySize = tokens.length;
     this.fingerprint = files.fingerprint;
@@ -100,6 +103,11 @@ export class Tokenizer {
     requireWellFormed(text, "the text to encode");
     const ordered = this.#composes ? orderLongMarkRuns(text) : text;
     return this.#library.encode(ordered, { add_special_tokens: false }).ids;
+  }
+
+  /** A lower bound of what `encode` gives, from the text's length: no work, however long it is. */
+  fewestTokens(text: string): number {
+    return Math.ceil(text.length / this.#longestText);
   }
 
   /** The text of `ids`. Ids without a token (a model's padding rows) give nothing; invalid UTF-8 gives U+FFFD. */

@@ -24,6 +24,7 @@ describeIf(hasShared && directory !== undefined, reason, "Qwen3's tokenizer, as 
     expect(rows.length).toBeGreaterThan(1_000);
     for (const row of rows) {
       expect(tokenizer.encode(row.text), row.text).toEqual(row.ids);
+      expect(tokenizer.fewestTokens(row.text)).toBeLessThanOrEqual(row.ids.length);
       expect(tokenizer.decode(row.ids)).toBe(row.decoded);
     }
   });

@@ -27,6 +27,7 @@ import {
   checkSampling,
   checkScoredLength,
   checkScoring,
+  checkTextFits,
   drawSeed,
   type EngineLimits,
   engineLimits,
@@ -96,7 +97,7 @@ const kFromLoad = Symbol("Engine.load");
 export class Engine {
   readonly #checkpoint: Checkpoint;
   #limits: EngineLimits;
-  readonly #text: TextSide | undefined;
+  #text: TextSide | undefined;
   readonly #connection: Connection;
   readonly #samplingContext: SamplingContext;
   readonly #rejected = new ErrorTally();
@@ -117,14 +118,14 @@ export class Engine {
     const checkpoint = await openCheckpoint(directory);
     const totalBytes = checkpoint.files.reduce((sum, file) => sum + file.sizeBytes, 0);
     onProgress({ phase: "checkpoint", loadedBytes: 0, totalBytes });
-    const text = await loadText(directory);
-    signal?.throwIfAborted();
+    signal?.throwIfAborted(); // in that callback
     warnOfConversion(model, checkpoint);
-    const engine = new Engine(kFromLoad, checkpoint, text, checked);
+    const engine = new Engine(kFromLoad, checkpoint, checked);
     const forget = onAbort(signal, () => engine.close());
     try {
       onProgress({ phase: "weights", loadedBytes: 0, totalBytes });
-      await engine.#loaded();
+      const [text] = await Promise.all([loadText(directory), engine.#loaded()]);
+      engine.#text = text;
       signal?.throwIfAborted();
       onProgress({ phase: "ready", loadedBytes: totalBytes, totalBytes });
       signal?.throwIfAborted(); // in that callback
@@ -137,16 +138,11 @@ export class Engine {
     return engine;
   }
 
-  private constructor(
-    from: typeof kFromLoad,
-    checkpoint: Checkpoint,
-    text: TextSide | undefined,
-    options: LoadOptions,
-  ) {
+  /** Starts loading the weights; `load` sets #text. */
+  private constructor(from: typeof kFromLoad, checkpoint: Checkpoint, options: LoadOptions) {
     if (from !== kFromLoad) throw notConstructible("an engine", "await Engine.load(model)");
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
-    this.#text = text;
     const placement = placeRanks(options.device, options.tensorParallel, () => native().cudaStatus());
     this.#limits = engineLimits(options, checkpoint, native().blockTokens, placement);
     const { vocabSize } = config;
@@ -355,6 +351,11 @@ export class Engine {
     return Promise.all(generations);
   }
 
+  /** The prompt's ids; a text that cannot fit, with `room` tokens behind it, is refused without encoding it. */
+  #encode(encoding: PromptEncoding, room: number): Promise<Int32Array> | Int32Array {
+    return encoding.encode((text) => checkTextFits(text, room, this.#limits));
+  }
+
   /** Encodes and submits; whatever fails from here on ends the stream with that error. */
   #startGeneration(encoding: PromptEncoding, sampling: Sampling): GenerationStream {
     this.#connection.turns.enter();
@@ -376,10 +377,14 @@ export class Engine {
         if (event.finish !== Finish.none) forget();
       });
     };
-    run(encoding, submit, (error) => {
-      forget();
-      if (!stream.ended) stream.endEarly(this.#rejected.add(error));
-    });
+    run(
+      () => this.#encode(encoding, 1),
+      submit,
+      (error) => {
+        forget();
+        if (!stream.ended) stream.endEarly(this.#rejected.add(error));
+      },
+    );
     return stream;
   }
 
@@ -387,7 +392,7 @@ export class Engine {
   async #encoded(encoding: PromptEncoding): Promise<Int32Array | LockstepError> {
     this.#connection.turns.enter();
     try {
-      return await encoding();
+      return await this.#encode(encoding, 0);
     } catch (error) {
       return asLockstepError(error);
     }
@@ -476,13 +481,13 @@ function prefixRoot(cacheSalt: string): BigUint64Array {
 
 /** Runs `submit` with the encoded prompt: at once where encoding is, so that requests start in the order of the calls. */
 function run(
-  encoding: PromptEncoding,
+  encode: () => Promise<Int32Array> | Int32Array,
   submit: (tokens: Int32Array) => void,
   fail: (error: LockstepError) => void,
 ): void {
   const failWith = (error: unknown): void => fail(asLockstepError(error));
   try {
-    const tokens = encoding();
+    const tokens = encode();
     if (tokens instanceof Promise) tokens.then(submit).catch(failWith);
     else submit(tokens);
   } catch (error) {

@@ -399,11 +399,24 @@ export function checkScoredLength(length: number, { from, topLogprobs, tokenIds 
 }
 
 /** Refuses a prompt that can never run, with the numbers. `room`: tokens that must follow it (1 to generate). */
-export function checkFits(promptTokens: number, room: number, { maxContext, numBlocks }: EngineLimits): void {
-  if (promptTokens + room <= maxContext) return;
-  throw new LockstepError(
+export function checkFits(promptTokens: number, room: number, limits: EngineLimits): void {
+  if (promptTokens + room > limits.maxContext) throw tooLong(String(promptTokens), room, limits);
+}
+
+/** As checkFits, of a text that is not encoded yet: only where no encoding of it could fit. */
+export function checkTextFits(
+  { length, fewestTokens }: { length: number; fewestTokens: number },
+  room: number,
+  limits: EngineLimits,
+): void {
+  if (fewestTokens + room > limits.maxContext)
+    throw tooLong(`at least ${fewestTokens} (a text of ${length} characters)`, room, limits);
+}
+
+function tooLong(received: string, room: number, { maxContext, numBlocks }: EngineLimits): LockstepError {
+  return new LockstepError(
     "PROMPT_TOO_LONG",
-    `Expected a prompt of at most ${maxContext - room} tokens but received ${promptTokens}: ` +
+    `Expected a prompt of at most ${maxContext - room} tokens but received ${received}: ` +
       `the context holds ${maxContext} tokens (maxContext; the KV cache has ${numBlocks} blocks)` +
       `${room > 0 ? `, ${room} of them for output` : ""}`,
   );

@@ -30,9 +30,17 @@ export interface TextSide {
   renderer: AsyncRenderer;
 }
 
-/** A prompt that has been checked: encoding it is all that is left. Called again, it gives the same ids. */
+/** What is known of a text's ids before there are any. */
+export interface TextLength {
+  /** In UTF-16 units. */
+  length: number;
+  fewestTokens: number;
+}
+
+/** A prompt that has been checked: encoding it is all that is left. */
 export interface PromptEncoding {
-  (): Promise<Int32Array> | Int32Array;
+  /** Called again, it gives the same ids. What `check` throws of a text keeps it from being encoded. */
+  encode(check: (text: TextLength) => void): Promise<Int32Array> | Int32Array;
   /** Of a conversation that takes long to render: settles when that is done; rejects where it is refused. */
   rendering?: Promise<unknown>;
 }
@@ -70,7 +78,7 @@ export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSi
     );
   if (form === "text") return encodeText(given.text, text);
   const ids = nonEmpty(given.tokens);
-  return () => ids;
+  return { encode: () => ids };
 }
 
 const kForms = ["text", "tokens", "messages"] as const;
@@ -90,7 +98,7 @@ function encodeMessages(given: Partial<PromptKeys>, text: TextSide | undefined):
   if (typeof rendered === "string") return encodeText(rendered, text);
   const rendering = rendered.then((content) => encodeText(content, text));
   rendering.catch(() => {}); // whoever calls, or waits for it, hears of it
-  return Object.assign(async () => (await rendering)(), { rendering });
+  return { encode: async (check) => (await rendering).encode(check), rendering };
 }
 
 function renderMessages(
@@ -112,7 +120,7 @@ function renderMessages(
 const kMaxText = 2 ** 28;
 
 function encodeText(content: string | undefined, text: TextSide | undefined): PromptEncoding {
-  const { encoder } = requireText(text);
+  const { tokenizer, encoder } = requireText(text);
   if (content === undefined || content === "") throw invalid("a non-empty text", "prompt", content);
   if (content.length > kMaxText)
     throw new LockstepError(
@@ -121,9 +129,12 @@ function encodeText(content: string | undefined, text: TextSide | undefined): Pr
     );
   requireWellFormed(content, "prompt");
   let ids: Promise<Int32Array> | undefined;
-  return () => {
-    ids ??= encoder.encodeAsync(content).then(nonEmpty);
-    return ids;
+  return {
+    encode: (check) => {
+      check({ length: content.length, fewestTokens: tokenizer.fewestTokens(content) });
+      ids ??= encoder.encodeAsync(content).then(nonEmpty);
+      return ids;
+    },
   };
 }
 

@@ -53,3 +53,18 @@ export async function mapInTurns<T, U>(
   }
   return results;
 }
+
+/** Of a cheap loop, between two looks at the clock: well under a millisecond. */
+const kSlice = 256;
+
+/** As mapInTurns, for bodies so short that a look at the clock after each would cost as much again. */
+export async function forEachInTurns<T>(
+  items: readonly T[],
+  body: (item: T, index: number) => void,
+): Promise<void> {
+  for (let start = 0; start < items.length; start += kSlice) {
+    const end = Math.min(start + kSlice, items.length);
+    for (let i = start; i < end; ++i) body(items[i]!, i);
+    if (turnIsOver()) await nextTurn();
+  }
+}

@@ -18,9 +18,9 @@ import {
 import type { ChatMessage } from "../chat/types.js";
 import { boolean, checkOptions, isList, reading } from "../check.js";
 import { invalid, LockstepError, notConstructible } from "../errors.js";
-import { mapInTurns } from "../turns.js";
 import { Bpe } from "./bpe.js";
 import { DecodeStream } from "./decode-stream.js";
+import { longestText } from "./fewest-tokens.js";
 import { malformed, readTokenizerFiles, type TokenizerFiles } from "./files.js";
 import { orderLongMarkRuns } from "./normalize.js";
 import { bytesOfToken, decodeUtf8, requireWellFormed } from "./text.js";
@@ -56,6 +56,7 @@ export class Tokenizer {
 
   readonly #library: Library;
   readonly #composes: boolean;
+  readonly #longestText: number;
   readonly #tokens: readonly (string | undefined)[]; // by id
   readonly #bytes: (Uint8Array | undefined)[] = []; // by id, filled on first use
   readonly #specialTokens: Readonly<Record<string, string>>;
@@ -67,34 +68,25 @@ export class Tokenizer {
     if (typeof directory !== "string") throw invalid("a string", "the tokenizer's directory", directory);
     const files = await readTokenizerFiles(directory);
     try {
-      const ids = new Map(files.vocabulary);
-      for (const { id, content } of files.addedTokens) ids.set(content, id);
-      const tokens: (string | undefined)[] = []; // by id
-      for (const [token, id] of ids) tokens[id] = token;
-      const bpe = new Bpe(files.vocabulary, tokens);
-      await mapInTurns(files.merges, (merge) => bpe.addMerge(merge));
-      return new Tokenizer(kFromDirectory, files, ids, tokens, bpe);
+      return new Tokenizer(kFromDirectory, files);
     } catch (cause) {
       // What the checks let through and the library refuses: an unknown pre-tokenizer, a bad expression.
       throw malformed(directory, "tokenizer.json", (cause as Error).message, cause);
     }
   }
 
-  private constructor(
-    from: typeof kFromDirectory,
-    files: TokenizerFiles,
-    ids: ReadonlyMap<string, number>,
-    tokens: readonly (string | undefined)[],
-    bpe: Bpe,
-  ) {
+  private constructor(from: typeof kFromDirectory, files: TokenizerFiles) {
     if (from !== kFromDirectory)
       throw notConstructible("a tokenizer", "await Tokenizer.fromDirectory(directory)");
+    const { ids, tokens } = files;
+    const bpe = new Bpe(ids, tokens, files.merges);
     // Without vocabulary and merges, which are ours: indexing them is nearly all of the library's start.
     const model = { ...(files.json.model as object), vocab: {}, merges: [] };
     this.#library = new Library({ ...files.json, model }, {});
     this.#library.model.tokens_to_ids = ids;
     this.#library.model.bpe = (word) => bpe.split(word);
     this.#composes = (files.json.normalizer as { type?: unknown } | null)?.type === "NFC";
+    this.#longestText = longestText(files);
     this.#tokens = tokens;
     this.vocabularySize = tokens.length;
     this.fingerprint = files.fingerprint;
@@ -123,6 +115,12 @@ export class Tokenizer {
     requireWellFormed(text, "the text to encode");
     const ordered = this.#composes ? orderLongMarkRuns(text) : text;
     return this.#library.encode(ordered, { add_special_tokens: false }).ids;
+  }
+
+  /** A lower bound of what `encode` gives, from the text's length: no work, however long it is. */
+  fewestTokens(text: string): number {
+    if (typeof text !== "string") throw invalid("a string", "the text to count", text);
+    return Math.ceil(text.length / this.#longestText);
   }
 
   /** The text of `ids`. Ids without a token (a model's padding rows) give nothing; invalid UTF-8 gives U+FFFD. */

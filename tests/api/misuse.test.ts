@@ -216,7 +216,12 @@ const promptRows: Row[] = [
     "PROMPT_TOO_LONG",
   ],
   [{ tokens: new Uint16Array(60_000) }, /at most 2047 tokens but received 60000\b/, "PROMPT_TOO_LONG"],
-  ["long ".repeat(50_000), /at most 2047 tokens but received \d{5,}\b/, "PROMPT_TOO_LONG"],
+  ["long ".repeat(1_000), /at most 2047 tokens but received \d{4,}: the context/, "PROMPT_TOO_LONG"],
+  [
+    "long ".repeat(50_000), // by its length alone
+    /at most 2047 tokens but received at least 10417 \(a text of 250000 characters\): the context holds 2048/,
+    "PROMPT_TOO_LONG",
+  ],
 ];
 
 const scoreRows: Row[] = [
@@ -368,6 +373,11 @@ describe("misuse", () => {
   it("of an input to score that does not fit", async () => {
     const row: Row = [0, /at most 2048 tokens but received 2049\b/, "PROMPT_TOO_LONG"];
     await expectRefusal(() => engine.score({ tokens: Array(2049).fill(1) }), row);
+    const text = "long ".repeat(20_000);
+    await expectRefusal(
+      () => engine.score(text),
+      [text, /at most 2048 .* at least 4167 /, "PROMPT_TOO_LONG"],
+    );
     expect((await engine.score({ tokens: Array(2048).fill(1) }, { from: 2040 })).logprobs).toHaveLength(8);
   });
 

@@ -222,6 +222,11 @@ const promptRows: Row[] = [
     /at most 2047 tokens but received at least 10417 \(a text of 250000 characters\): the context holds 2048/,
     "PROMPT_TOO_LONG",
   ],
+  [
+    { messages: [{ role: "user", content: "long ".repeat(50_000) }] }, // so, too, once it is rendered
+    /at most 2047 tokens but received at least 104\d\d \(a text of 250\d\d\d characters\)/,
+    "PROMPT_TOO_LONG",
+  ],
 ];
 
 const scoreRows: Row[] = [

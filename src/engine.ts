@@ -456,6 +456,7 @@ function inElement<T>(index: number | undefined, body: () => T): T {
   }
 }
 
+/** A refusal, after its place in the array of prompts. */
 function ofElement(index: number, error: unknown): unknown {
   if (!isLockstepError(error)) return error;
   return new LockstepError(error.code, `prompt[${index}]: ${error.message}`, { cause: error.cause });

@@ -5,7 +5,7 @@
  * Worker thread only. Knows nothing of a checkpoint: a template comes with every request.
  */
 import { parentPort } from "node:worker_threads";
-import { asLockstepError } from "../errors.js";
+import type { LockstepError } from "../errors.js";
 import type { RenderReply, RenderRequest } from "./render-messages.js";
 import { ChatTemplate, FULL } from "./template.js";
 
@@ -19,7 +19,7 @@ port.on("message", ({ source, variables }: RenderRequest) => {
   try {
     port.postMessage({ text: template.renderVariables(variables, FULL) } satisfies RenderReply);
   } catch (thrown) {
-    const { code, message } = asLockstepError(thrown);
+    const { code, message } = thrown as LockstepError; // it throws nothing else
     port.postMessage({ error: { code, message } } satisfies RenderReply);
   }
 });

@@ -4,21 +4,24 @@
  *   node bench/first-token.mjs [directory] [rounds]
  *
  * The directory defaults to the checkpoint that make-checkpoint.mjs writes for 0.6B; put a tokenizer's files beside the
- * weights to have them counted, too. The first round warms the page cache and is not counted. Prints one JSON line:
+ * weights to have them counted, too: then the prompt is a text. The first round warms the page cache and is not counted. Prints one JSON line:
  * milliseconds from the process's start (Node's own start-up included) to the first token, min, median and max.
  */
 import { execFile } from "node:child_process";
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Engine } from "lockstep";
 
-const PROMPT = { tokens: Array.from({ length: 8 }, (_, i) => i + 1) };
+const TEXT = "The first word of an answer is";
+const IDS = { tokens: Array.from({ length: 8 }, (_, i) => i + 1) };
 
 async function firstTokenMs(directory) {
+  const prompt = existsSync(join(directory, "tokenizer.json")) ? TEXT : IDS;
   const engine = await Engine.load(directory);
   try {
-    await engine.stream(PROMPT, { temperature: 0, maxTokens: 2, ignoreEos: true }).next();
+    await engine.stream(prompt, { temperature: 0, maxTokens: 2, ignoreEos: true }).next();
     return Date.now() - performance.timeOrigin;
   } finally {
     await engine.close();

@@ -1,13 +1,23 @@
 /**
  * Writes a checkpoint of a real Qwen3's shape with random BF16 weights, for measuring speeds without a download:
  *
- *   node bench/make-checkpoint.mjs [0.6B | 1.7B | 4B | tiny] [directory]
+ *   node bench/make-checkpoint.mjs [0.6B | 1.7B | 4B | tiny] [directory] [--sparse]
  *
  * The directory (default .cache/bench/qwen3-SIZE, which git ignores) is printed at the end; one that is complete is left
  * as it is. No tokenizer: prompts are token ids. The weights are the same in every run and mean nothing: each tensor is
- * filled from a pool of normal numbers (deviation 0.02, as Qwen3 is initialised), from a place of its own in it.
+ * filled from a pool of normal numbers (deviation 0.02, as Qwen3 is initialised), from a place of its own in it. With
+ * --sparse they are zeros that take no place on the disk: enough to time a load.
  */
-import { closeSync, existsSync, mkdirSync, openSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -22,7 +32,8 @@ const VOCAB = 151_936;
 const POOL = 1 << 22; // numbers
 const STEP = 1_000_003; // coprime to POOL: how far apart tensors start in it
 
-const [size = "0.6B", target] = process.argv.slice(2);
+const isSparse = process.argv.includes("--sparse");
+const [size = "0.6B", target] = process.argv.slice(2).filter((word) => word !== "--sparse");
 const shape = SHAPES[size];
 if (!shape) {
   console.error(`Expected one of ${Object.keys(SHAPES).join(", ")} but received '${size}'`);
@@ -102,6 +113,7 @@ function writeWeights(path, list) {
   const file = openSync(path, "w");
   try {
     writeAll(file, Buffer.concat([length, head]));
+    if (isSparse) return ftruncateSync(file, length.length + head.length + end);
     const pool = normalPool();
     const ones = new Uint16Array(1 << 16).fill(bf16(1));
     list.forEach(([, dims], i) => {

@@ -62,7 +62,7 @@ const kTypeScript = {
   "floors.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts"] },
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },
-  "chat/": { may: ["errors.ts"], packages: ["@huggingface/jinja"] },
+  "chat/": { may: ["errors.ts", "check.ts", "turns.ts"], packages: ["@huggingface/jinja"] },
   "tokenizer/": {
     may: ["errors.ts", "check.ts", "turns.ts", "chat/"],
     packages: ["@huggingface/tokenizers"],
@@ -75,7 +75,7 @@ const kTypeScript = {
   "score.ts": { may: ["errors.ts", "options.ts", "connection.ts", "stream.ts", "turns.ts"] },
   "doctor.ts": { may: ["host.ts", "native.ts"] },
   "load.ts": {
-    may: ["errors.ts", "native.ts", "options.ts", "prompt.ts", "checkpoint/", "tokenizer/"],
+    may: ["errors.ts", "native.ts", "options.ts", "prompt.ts", "chat/", "checkpoint/", "tokenizer/"],
   },
   "engine.ts": {
     may: [

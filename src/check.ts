@@ -2,7 +2,7 @@
  * Checks of what a caller passed: each returns the value with its type known, or throws a LockstepError that says
  * what was expected, what came and where. Pure; no defaults here.
  */
-import { invalid, LockstepError, show } from "./errors.js";
+import { invalid, isLockstepError, LockstepError, messageOf, show } from "./errors.js";
 
 export type Check<T> = (value: unknown, where: string) => T;
 
@@ -28,7 +28,7 @@ export function integer(min: number, max: number): Check<number> {
   return (value, where) => {
     if (!Number.isInteger(value) || (value as number) < min || (value as number) > max)
       throw invalid(`an integer in ${range}`, where, value);
-    return value as number;
+    return (value as number) + 0; // -0 is 0
   };
 }
 
@@ -51,9 +51,17 @@ export function oneOf<const T extends string>(...choices: T[]): Check<T> {
 }
 
 export const abortSignal: Check<AbortSignal> = (value, where) => {
-  if (!(value instanceof AbortSignal)) throw invalid("an AbortSignal", where, value);
+  if (!isSignal(value)) throw invalid("an AbortSignal", where, value);
   return value;
 };
+
+function isSignal(value: unknown): value is AbortSignal {
+  try {
+    return value instanceof AbortSignal && typeof value.aborted === "boolean";
+  } catch {
+    return false; // what only inherits from AbortSignal has no `aborted`
+  }
+}
 
 export function callback<F extends (...args: never[]) => unknown>(): Check<F> {
   return (value, where) => {
@@ -62,20 +70,41 @@ export function callback<F extends (...args: never[]) => unknown>(): Check<F> {
   };
 }
 
+/** An array, a typed array or another object with a length. */
+export function isList(value: unknown): value is ArrayLike<unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const { length } = value as { length?: unknown };
+  return Number.isInteger(length) && (length as number) >= 0;
+}
+
+/**
+ * A copy of a caller's array, holes as undefined. By index, since an array may have an iterator of its own that ends
+ * elsewhere, or never; and a longer one is refused before it is walked.
+ */
+export function itemsOf(list: readonly unknown[], where: string, max: number, what = "items"): unknown[] {
+  const { length } = list;
+  if (length > max) throw invalid(`at most ${max} ${what}`, where, list);
+  const items: unknown[] = [];
+  try {
+    for (let i = 0; i < length; ++i) items.push(list[i]);
+  } catch (cause) {
+    throw unreadable(`${where}[${items.length}]`, cause);
+  }
+  return items;
+}
+
 /** More tokens than any context holds: a longer list is refused before memory is taken for it. */
 const kMaxTokenIds = 2 ** 24;
 
 /** Token ids in [0, vocabSize): an array, a typed array or another object with a length and integers. */
 export function tokenIds(vocabSize: number): Check<Int32Array> {
   return (value, where) => {
-    const ids = value as ArrayLike<unknown>;
-    const isList =
-      typeof value === "object" && value !== null && Number.isInteger(ids.length) && ids.length >= 0;
-    if (!isList) throw invalid("an array or a typed array of token ids", where, value);
-    if (ids.length > kMaxTokenIds) throw invalid(`at most ${kMaxTokenIds} token ids`, where, value);
-    const checked = new Int32Array(ids.length);
-    for (let i = 0; i < checked.length; ++i) {
-      const id = ids[i];
+    if (!isList(value)) throw invalid("an array or a typed array of token ids", where, value);
+    const { length } = value;
+    if (length > kMaxTokenIds) throw invalid(`at most ${kMaxTokenIds} token ids`, where, value);
+    const checked = new Int32Array(length);
+    for (let i = 0; i < length; ++i) {
+      const id = value[i];
       if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= vocabSize)
         throw invalid(`a token id in [0, ${vocabSize})`, `${where}[${i}]`, id);
       checked[i] = id as number;
@@ -96,19 +125,19 @@ export function reading<T>(where: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
-    if (cause instanceof LockstepError) throw cause;
-    const reason = cause instanceof Error ? cause.message : show(cause);
-    throw new LockstepError(
-      "INVALID_ARGUMENT",
-      `Expected ${where} that can be read but reading it threw: ${reason}`,
-      {
-        cause,
-      },
-    );
+    throw isLockstepError(cause) ? cause : unreadable(where, cause);
   }
 }
 
-/** What an options object may hold: a check for each known key, or the reason why a known key is refused. */
+function unreadable(where: string, cause: unknown): LockstepError {
+  return new LockstepError(
+    "INVALID_ARGUMENT",
+    `Expected ${where} that can be read but reading it threw: ${messageOf(cause)}`,
+    { cause },
+  );
+}
+
+/** What an options object may hold: a check for each known key. */
 export type Schema<T> = { [K in keyof T]-?: Check<T[K]> };
 
 /**
@@ -121,7 +150,15 @@ export function checkOptions<T extends object>(
   schema: Schema<T>,
   later: readonly string[] = [],
 ): Partial<T> {
-  if (options === undefined) return {};
+  return options === undefined ? {} : reading(where, () => checkKeys(options, where, schema, later));
+}
+
+function checkKeys<T extends object>(
+  options: unknown,
+  where: string,
+  schema: Schema<T>,
+  later: readonly string[],
+): Partial<T> {
   if (!isPlainObject(options)) throw invalid("an object", where, options);
   const checked: Partial<T> = {};
   for (const [key, value] of Object.entries(options)) {
@@ -138,9 +175,13 @@ export function checkOptions<T extends object>(
   return checked;
 }
 
-function unknownKey(key: string, where: string, known: readonly string[]): LockstepError {
+/** The refusal of an option that there is not, with the nearest of those there are. */
+export function unknownKey(key: string, where: string, known: readonly string[]): LockstepError {
   const nearest = [...known].sort((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;
-  const hint = editDistance(key, nearest) <= Math.max(2, key.length / 2) ? `: did you mean ${nearest}?` : ".";
+  const hint =
+    editDistance(key, nearest) <= Math.max(2, Math.min(key.length, nearest.length) / 2)
+      ? `: did you mean ${nearest}?`
+      : ".";
   return new LockstepError(
     "INVALID_ARGUMENT",
     `Expected a known option in ${where} but received ${show(key).replace(/ \(string\)$/, "")}${hint} Known: ${known.join(", ")}`,
@@ -148,7 +189,7 @@ function unknownKey(key: string, where: string, known: readonly string[]): Locks
 }
 
 /** Levenshtein distance, case ignored: "top_p" and "TopP" are near "topP". */
-function editDistance(a: string, b: string): number {
+export function editDistance(a: string, b: string): number {
   const s = a.toLowerCase().slice(0, 64);
   const t = b.toLowerCase();
   let row = Array.from({ length: t.length + 1 }, (_, j) => j);

@@ -1,7 +1,7 @@
 /**
  * Which devices an engine runs on: the `device` and `tensorParallel` options against what CUDA offers here. Pure.
  */
-import { type Check, oneOf } from "./check.js";
+import { type Check, itemsOf, oneOf } from "./check.js";
 import { invalid, LockstepError, show } from "./errors.js";
 import type { NativeCudaStatus } from "./native.js";
 
@@ -17,8 +17,8 @@ export const deviceOption: Check<DeviceOption> = (value, where) => {
     if (typeof value !== "string") throw invalid(kForms, where, value);
     return oneOf("auto", "cpu", "cuda")(value, where);
   }
-  const names: unknown[] = Array.from(value);
-  if (names.length === 0 || names.length > 1024) throw invalid(kForms, where, value);
+  const names = itemsOf(value, where, 1024, "devices");
+  if (names.length === 0) throw invalid(kForms, where, value);
   names.forEach((name, i) => {
     if (!isName(name)) throw invalid("'cuda:0', 'cuda:1', ...", `${where}[${i}]`, name);
   });

@@ -3,7 +3,7 @@
  * through a Connection. Main thread (or a worker's).
  */
 import { createHash } from "node:crypto";
-import { reading } from "./check.js";
+import { itemsOf, reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection, type RequestEvent } from "./connection.js";
 import { placeRanks } from "./devices.js";
@@ -13,7 +13,9 @@ import {
   type ErrorCounts,
   ErrorTally,
   invalid,
+  isLockstepError,
   LockstepError,
+  notConstructible,
 } from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
 import { loadText, nativeSpec, progressReporter, warnOfConversion } from "./load.js";
@@ -25,6 +27,7 @@ import {
   checkSampling,
   checkScoredLength,
   checkScoring,
+  checkTextFits,
   drawSeed,
   type EngineLimits,
   engineLimits,
@@ -88,10 +91,13 @@ export type Samples<O extends SamplingOptions> = O extends { n: infer N }
       : Generation[]
   : Generation;
 
+/** What only Engine.load can pass to the constructor. */
+const kFromLoad = Symbol("Engine.load");
+
 export class Engine {
   readonly #checkpoint: Checkpoint;
   #limits: EngineLimits;
-  readonly #text: TextSide | undefined;
+  #text: TextSide | undefined;
   readonly #connection: Connection;
   readonly #samplingContext: SamplingContext;
   readonly #rejected = new ErrorTally();
@@ -99,7 +105,7 @@ export class Engine {
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
   static async load(model: string, options?: LoadOptions): Promise<Engine> {
-    const checked = reading("Engine.load options", () => checkLoadOptions(options));
+    const checked = checkLoadOptions(options);
     if (typeof model !== "string" || model === "") throw invalid("a directory or a Hub id", "model", model);
     const { signal, revision } = checked;
     const onProgress = progressReporter(checked.onProgress);
@@ -112,14 +118,14 @@ export class Engine {
     const checkpoint = await openCheckpoint(directory);
     const totalBytes = checkpoint.files.reduce((sum, file) => sum + file.sizeBytes, 0);
     onProgress({ phase: "checkpoint", loadedBytes: 0, totalBytes });
-    const text = await loadText(directory);
-    signal?.throwIfAborted();
+    signal?.throwIfAborted(); // in that callback
     warnOfConversion(model, checkpoint);
-    const engine = new Engine(checkpoint, text, checked);
+    const engine = new Engine(kFromLoad, checkpoint, checked);
     const forget = onAbort(signal, () => engine.close());
     try {
       onProgress({ phase: "weights", loadedBytes: 0, totalBytes });
-      await engine.#loaded();
+      const [text] = await Promise.all([loadText(directory), engine.#loaded()]);
+      engine.#text = text;
       signal?.throwIfAborted();
       onProgress({ phase: "ready", loadedBytes: totalBytes, totalBytes });
       signal?.throwIfAborted(); // in that callback
@@ -132,10 +138,11 @@ export class Engine {
     return engine;
   }
 
-  private constructor(checkpoint: Checkpoint, text: TextSide | undefined, options: LoadOptions) {
+  /** Starts loading the weights; `load` sets #text. */
+  private constructor(from: typeof kFromLoad, checkpoint: Checkpoint, options: LoadOptions) {
+    if (from !== kFromLoad) throw notConstructible("an engine", "await Engine.load(model)");
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
-    this.#text = text;
     const placement = placeRanks(options.device, options.tensorParallel, () => native().cudaStatus());
     this.#limits = engineLimits(options, checkpoint, native().blockTokens, placement);
     const { vocabSize } = config;
@@ -186,13 +193,16 @@ export class Engine {
   ): Promise<Generation | Generation[] | (Generation | Generation[])[]> {
     // Everything is checked before anything runs.
     const sampling = this.#checkSampling(options);
-    if (!this.#isList(prompt)) {
-      const samples = await this.#generateSamples([this.#checkPrompt(prompt)], sampling);
+    const prompts = this.#check(() => listOfPrompts(prompt));
+    if (!prompts) {
+      const encoding = this.#checkPrompt(prompt);
+      if (encoding.rendering) await this.#rendered([encoding.rendering]);
+      const samples = await this.#generateSamples([encoding], sampling);
       const [first] = samples as [Generation];
       if (first.error && samples.every(({ error }) => error)) throw first.error; // nothing came of this prompt
       return sampling.n === 1 ? first : samples;
     }
-    const encodings = await this.#checkPrompts(prompt);
+    const encodings = await this.#checkPrompts(prompts);
     const generations = await this.#generateSamples(encodings, sampling);
     const { n } = sampling;
     return n === 1 ? generations : encodings.map((_, i) => generations.slice(i * n, (i + 1) * n));
@@ -211,12 +221,13 @@ export class Engine {
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]>;
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]> {
     const scoring = this.#checkScoring(options);
-    const isList = this.#isList(input);
-    const encodings = isList ? await this.#checkPrompts(input) : [this.#checkPrompt(input)];
+    const list = this.#check(() => listOfPrompts(input));
+    const encodings = list ? await this.#checkPrompts(list) : [this.#checkPrompt(input)];
+    if (!list) await this.#rendered([encodings[0]?.rendering]);
     const inputs = await Promise.all(await mapInTurns(encodings, (encoding) => this.#encoded(encoding)));
     inputs.forEach((tokens, i) => {
       if (tokens instanceof Int32Array)
-        this.#check(() => inElement(isList ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
+        this.#check(() => inElement(list ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
     });
     const defaults = checkSampling({}, this.#samplingContext);
     const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
@@ -226,7 +237,7 @@ export class Engine {
       return score;
     });
     const results = await Promise.all(scores);
-    if (isList) return results;
+    if (list) return results;
     const [result] = results as [Score];
     if (result.error) throw result.error;
     return result;
@@ -251,7 +262,9 @@ export class Engine {
 
   /** Open requests are rejected with ENGINE_CLOSED; memory and threads are given back. May be called again. */
   close(): Promise<void> {
-    this.#closing ??= this.#connection.close().then(() => this.#text?.encoder.close());
+    this.#closing ??= this.#connection.close().then(async () => {
+      await Promise.all([this.#text?.renderer.close(), this.#text?.encoder.close()]);
+    });
     return this.#closing;
   }
 
@@ -280,7 +293,7 @@ export class Engine {
   #checkSampling(options: SamplingOptions | undefined): Sampling {
     return this.#check(() => {
       this.#connection.checkUsable();
-      const sampling = reading("sampling options", () => checkSampling(options, this.#samplingContext));
+      const sampling = checkSampling(options, this.#samplingContext);
       if (sampling.stop.length > 0) requireText(this.#text);
       const positions = Math.min(sampling.maxTokens, this.#limits.maxContext);
       checkListed(positions, sampling.topLogprobs, "maxTokens or topLogprobs");
@@ -292,26 +305,37 @@ export class Engine {
   #checkScoring(options: ScoreOptions | undefined): Scoring {
     return this.#check(() => {
       this.#connection.checkUsable();
-      const scoring = reading("score options", () =>
-        checkScoring(options, this.#checkpoint.config.vocabSize),
-      );
+      const scoring = checkScoring(options, this.#checkpoint.config.vocabSize);
       this.#checkHead();
       return scoring;
     });
   }
 
-  #isList(prompt: Prompt | readonly Prompt[]): prompt is readonly Prompt[] {
-    return this.#check(() => isListOfPrompts(prompt));
-  }
-
-  #checkPrompt(prompt: Prompt): PromptEncoding {
+  #checkPrompt(prompt: unknown): PromptEncoding {
     return this.#check(() =>
       reading("prompt", () => checkPrompt(prompt, this.#text, this.#checkpoint.config.vocabSize)),
     );
   }
 
-  #checkPrompts(prompts: readonly Prompt[]): Promise<PromptEncoding[]> {
-    return mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
+  async #checkPrompts(prompts: readonly unknown[]): Promise<PromptEncoding[]> {
+    const encodings = await mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
+    await this.#rendered(
+      encodings.map(({ rendering }, i) =>
+        rendering?.catch((error) => {
+          throw ofElement(i, error);
+        }),
+      ),
+    );
+    return encodings;
+  }
+
+  /** Waits for conversations that take long to render: what is wrong with one refuses the call. */
+  async #rendered(renderings: readonly (Promise<unknown> | undefined)[]): Promise<void> {
+    try {
+      await Promise.all(renderings);
+    } catch (error) {
+      throw this.#rejected.add(error);
+    }
   }
 
   /** The n samples of each prompt, one prompt after the other; each draws a seed of its own where none is given. */
@@ -327,6 +351,11 @@ export class Engine {
     return Promise.all(generations);
   }
 
+  /** The prompt's ids; a text that cannot fit, with `room` tokens behind it, is refused without encoding it. */
+  #encode(encoding: PromptEncoding, room: number): Promise<Int32Array> | Int32Array {
+    return encoding.encode((text) => checkTextFits(text, room, this.#limits));
+  }
+
   /** Encodes and submits; whatever fails from here on ends the stream with that error. */
   #startGeneration(encoding: PromptEncoding, sampling: Sampling): GenerationStream {
     this.#connection.turns.enter();
@@ -336,8 +365,9 @@ export class Engine {
       forget();
       stream.endEarly();
     });
-    const forget = onAbort(sampling.signal, () => stream.abort());
+    const forget = reading("signal", () => onAbort(sampling.signal, () => stream.abort()));
     const submit = (tokens: Int32Array): void => {
+      if (stream.ended) return; // aborted while its text was encoded
       stream.promptTokens = tokens.length;
       checkFits(tokens.length, 1, this.#limits);
       if (sampling.signal?.aborted) stream.abort();
@@ -347,10 +377,14 @@ export class Engine {
         if (event.finish !== Finish.none) forget();
       });
     };
-    run(encoding, submit, (error) => {
-      forget();
-      if (!stream.ended) stream.endEarly(this.#rejected.add(error));
-    });
+    run(
+      () => this.#encode(encoding, 1),
+      submit,
+      (error) => {
+        forget();
+        if (!stream.ended) stream.endEarly(this.#rejected.add(error));
+      },
+    );
     return stream;
   }
 
@@ -358,7 +392,7 @@ export class Engine {
   async #encoded(encoding: PromptEncoding): Promise<Int32Array | LockstepError> {
     this.#connection.turns.enter();
     try {
-      return await encoding();
+      return await this.#encode(encoding, 0);
     } catch (error) {
       return asLockstepError(error);
     }
@@ -379,12 +413,12 @@ export class Engine {
           if (event.finish === Finish.abort) reject(signal?.reason);
           else if (event.finish !== Finish.none) resolve(event);
         });
-        forget = onAbort(signal, () => this.#connection.end(id, { stopped: false }));
+        forget = reading("signal", () => onAbort(signal, () => this.#connection.end(id, { stopped: false })));
       });
       return await makeScore(tokens, scoring, scored);
     } catch (error) {
-      if (signal?.aborted || !(error instanceof LockstepError)) throw error;
-      return makeScore(tokens, scoring, { error: this.#rejected.add(error) });
+      if (signal?.aborted) throw error;
+      return makeScore(tokens, scoring, { error: this.#rejected.add(asLockstepError(error)) });
     } finally {
       forget();
     }
@@ -413,21 +447,26 @@ export class Engine {
 /** More prompts than a call can mean: a longer array is refused before it is walked. */
 const kMaxPrompts = 1_000_000;
 
-/** What `body` refuses, with the place in the array of prompts; without an index, there is none. */
+/** What `body` refuses, after the place in the array of prompts; without an index, there is none. */
 function inElement<T>(index: number | undefined, body: () => T): T {
   try {
     return body();
   } catch (error) {
-    if (index === undefined || !(error instanceof LockstepError)) throw error;
-    throw new LockstepError(error.code, `${error.message} (prompt[${index}])`, { cause: error.cause });
+    throw index === undefined ? error : ofElement(index, error);
   }
 }
 
-function isListOfPrompts(prompt: Prompt | readonly Prompt[]): prompt is readonly Prompt[] {
-  const isList = reading("prompt", () => Array.isArray(prompt));
-  if (isList && (prompt as readonly Prompt[]).length > kMaxPrompts)
-    throw invalid(`at most ${kMaxPrompts} prompts in a call`, "prompt", prompt);
-  return isList;
+/** A refusal, after its place in the array of prompts. */
+function ofElement(index: number, error: unknown): unknown {
+  if (!isLockstepError(error)) return error;
+  return new LockstepError(error.code, `prompt[${index}]: ${error.message}`, { cause: error.cause });
+}
+
+/** A copy of an array of prompts; undefined for a single prompt. */
+function listOfPrompts(prompt: unknown): unknown[] | undefined {
+  return reading("prompt", () =>
+    Array.isArray(prompt) ? itemsOf(prompt, "prompt", kMaxPrompts, "prompts in a call") : undefined,
+  );
 }
 
 /** Of all weights so far: nothing can change them yet. */
@@ -443,13 +482,13 @@ function prefixRoot(cacheSalt: string): BigUint64Array {
 
 /** Runs `submit` with the encoded prompt: at once where encoding is, so that requests start in the order of the calls. */
 function run(
-  encoding: PromptEncoding,
+  encode: () => Promise<Int32Array> | Int32Array,
   submit: (tokens: Int32Array) => void,
   fail: (error: LockstepError) => void,
 ): void {
   const failWith = (error: unknown): void => fail(asLockstepError(error));
   try {
-    const tokens = encoding();
+    const tokens = encode();
     if (tokens instanceof Promise) tokens.then(submit).catch(failWith);
     else submit(tokens);
   } catch (error) {

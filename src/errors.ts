@@ -12,7 +12,7 @@ export type ErrorCode =
   | "NO_TOKENIZER" // text was asked of a checkpoint without tokenizer files
   | "TEMPLATE_ERROR" // the chat template is missing, does not parse, or threw
   | "PROMPT_TOO_LONG" // the prompt can never fit the context or the KV cache
-  | "CALLBACK_FAILED" // a function that the caller passed threw
+  | "CALLBACK_FAILED" // a function that the caller passed, or a getter of theirs, threw
   | "QUEUE_FULL" // more requests open than maxQueue
   | "HUB_ERROR" // a Hub id could not be resolved or downloaded
   | "OUT_OF_MEMORY"
@@ -20,6 +20,11 @@ export type ErrorCode =
   | "ENGINE_CLOSED"
   | "ENGINE_FAILED"; // a broken invariant: every open request is rejected with the cause
 
+/** Characters; paths and names that a message quotes may be of any length. */
+const kMaxMessage = 2000;
+const kMaxPlace = 200;
+
+/** The middle of a message beyond 2,000 characters is left out. */
 export class LockstepError extends Error {
   override readonly name = "LockstepError";
   constructor(
@@ -27,7 +32,16 @@ export class LockstepError extends Error {
     message: string,
     options?: { cause?: unknown },
   ) {
-    super(message, options);
+    super(cut(message, kMaxMessage), options);
+  }
+}
+
+/** Whether this package threw it. Never throws. */
+export function isLockstepError(thrown: unknown): thrown is LockstepError {
+  try {
+    return thrown instanceof LockstepError;
+  } catch {
+    return false; // a revoked proxy
   }
 }
 
@@ -39,7 +53,7 @@ export class ErrorTally {
 
   /** Counts it, where it has a code, and gives it back to be thrown. */
   add<E>(error: E): E {
-    if (error instanceof LockstepError) this.#counts[error.code] = (this.#counts[error.code] ?? 0) + 1;
+    if (isLockstepError(error)) this.#counts[error.code] = (this.#counts[error.code] ?? 0) + 1;
     return error;
   }
 
@@ -48,22 +62,43 @@ export class ErrorTally {
   }
 }
 
-/** What was thrown, as an error with a code. */
-export function asLockstepError(error: unknown): LockstepError {
-  if (error instanceof LockstepError) return error;
-  return new LockstepError("ENGINE_FAILED", String(error), { cause: error });
+/** What ended one request, as an error with a code. What we did not throw came out of a function that the caller passed. */
+export function asLockstepError(thrown: unknown): LockstepError {
+  if (isLockstepError(thrown)) return thrown;
+  return new LockstepError(
+    "CALLBACK_FAILED",
+    `Expected the functions and getters passed with the request to return but one threw: ${messageOf(thrown)}`,
+    { cause: thrown },
+  );
+}
+
+/** What somebody else's code threw, as a message quotes it. Never throws. */
+export function messageOf(thrown: unknown): string {
+  try {
+    const { message } = thrown as { message?: unknown };
+    if (typeof message === "string") return message;
+  } catch {
+    // not even this can be read
+  }
+  return show(thrown);
+}
+
+/** At most `length` characters of `text`: the middle of a longer one is left out. */
+function cut(text: string, length: number): string {
+  if (text.length <= length) return text;
+  const tail = Math.floor(length / 4);
+  return `${text.slice(0, length - tail - 3)}...${text.slice(text.length - tail)}`;
 }
 
 /** A value as an error message shows it: short, and with its type where that is the surprise. Never throws. */
 export function show(value: unknown): string {
-  if (typeof value === "string")
-    return `'${value.length > 60 ? `${value.slice(0, 57)}...` : value}' (string)`;
-  if (typeof value === "bigint") return `${value}n (bigint)`;
+  if (typeof value === "string") return `'${cut(value, 60)}' (string)`;
+  if (typeof value === "bigint") return `${cut(String(value), 60)}n (bigint)`;
   if (typeof value === "function") return "a function";
   if (typeof value !== "object" || value === null) return String(value);
   try {
     if (Array.isArray(value)) return `an array of length ${value.length}`;
-    return `an object (${String(value.constructor?.name ?? "no prototype")})`;
+    return `an object (${cut(String(value.constructor?.name ?? "no prototype"), 60)})`;
   } catch {
     return "an object"; // a revoked proxy, a getter that throws
   }
@@ -73,6 +108,14 @@ export function show(value: unknown): string {
 export function invalid(expected: string, where: string, received: unknown): LockstepError {
   return new LockstepError(
     "INVALID_ARGUMENT",
-    `Expected ${expected} for ${where} but received ${show(received)}`,
+    `Expected ${expected} for ${cut(where, kMaxPlace)} but received ${show(received)}`,
+  );
+}
+
+/** The refusal of `new`, where only a factory makes one. */
+export function notConstructible(what: string, factory: string): LockstepError {
+  return new LockstepError(
+    "INVALID_ARGUMENT",
+    `Expected ${factory} to make ${what} but received a call of its constructor`,
   );
 }

@@ -2,9 +2,10 @@
  * What Engine.load does once, apart from the engine itself: progress, warnings, the tokenizer, and the specification
  * that goes to native code. Main thread.
  */
+import { AsyncRenderer } from "./chat/async-renderer.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { ropeFrequencies } from "./checkpoint/rope.js";
-import { LockstepError } from "./errors.js";
+import { LockstepError, messageOf } from "./errors.js";
 import { forcedComputePath, type NativeEngineSpec } from "./native.js";
 import type { EngineLimits, LoadOptions, LoadProgress } from "./options.js";
 import type { TextSide } from "./prompt.js";
@@ -31,8 +32,7 @@ export function warnOfConversion(model: string, { tensors }: Checkpoint): void {
 export function progressReporter(callback: LoadOptions["onProgress"]): (progress: LoadProgress) => void {
   let failure: LockstepError | undefined;
   const fail = (cause: unknown): void => {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    failure = new LockstepError("CALLBACK_FAILED", `onProgress threw: ${reason}`, { cause });
+    failure = new LockstepError("CALLBACK_FAILED", `onProgress threw: ${messageOf(cause)}`, { cause });
   };
   return (progress) => {
     try {
@@ -49,7 +49,7 @@ export function progressReporter(callback: LoadOptions["onProgress"]): (progress
 export async function loadText(directory: string): Promise<TextSide | undefined> {
   try {
     const tokenizer = await Tokenizer.fromDirectory(directory);
-    return { tokenizer, encoder: new AsyncEncoder(tokenizer, directory) };
+    return { tokenizer, encoder: new AsyncEncoder(tokenizer, directory), renderer: new AsyncRenderer() };
   } catch (error) {
     if (error instanceof LockstepError && error.code === "NO_TOKENIZER") return undefined;
     throw error;

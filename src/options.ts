@@ -3,6 +3,7 @@
  * decided here, before anything native runs; the engine below knows no defaults. Pure.
  */
 import { randomInt } from "node:crypto";
+import { types } from "node:util";
 import {
   abortSignal,
   boolean,
@@ -24,7 +25,7 @@ import { type DeviceOption, deviceOption, type Placement } from "./devices.js";
 import { invalid, LockstepError } from "./errors.js";
 import { availableMemoryBytes, defaultThreads, totalMemoryBytes } from "./host.js";
 import type { NativeSampling } from "./native.js";
-import { StopMatcher } from "./tokenizer/stop-strings.js";
+import { checkStopStrings } from "./tokenizer/stop-strings.js";
 
 const kMaxInt32 = 2 ** 31 - 1;
 const kMaxUint32 = 2 ** 32 - 1;
@@ -229,11 +230,8 @@ export interface Sampling extends NativeSampling {
 /** A seed for a request that was given none. */
 export const drawSeed = (): number => randomInt(2 ** 48 - 1);
 
-const stopStrings: Check<string | string[]> = (value) => {
-  const stops = typeof value === "string" ? [value] : value;
-  new StopMatcher(stops as string[]); // refuses what is not a list of non-empty strings
-  return stops as string[];
-};
+const stopStrings: Check<string | string[]> = (value) =>
+  checkStopStrings(typeof value === "string" ? [value] : value);
 
 /** A key of an object as the token id that it writes out; anything else stays a string, to be refused. */
 const idOf = (key: string): number | string => (/^(0|[1-9]\d*)$/.test(key) ? Number(key) : key);
@@ -241,10 +239,12 @@ const idOf = (key: string): number | string => (/^(0|[1-9]\d*)$/.test(key) ? Num
 /** Token ids and what is added to their logits. */
 function logitBias(vocabSize: number): Check<LogitBias> {
   return (value, where) => {
-    if (!(value instanceof Map) && !isPlainObject(value))
+    const isMap = types.isMap(value); // of this realm or another
+    if (!isMap && !isPlainObject(value))
       throw invalid("an object or a Map of token ids to numbers", where, value);
-    const entries: [unknown, unknown][] =
-      value instanceof Map ? [...value] : Object.entries(value).map(([key, bias]) => [idOf(key), bias]);
+    const entries: [unknown, unknown][] = isMap
+      ? [...Map.prototype.entries.call(value)]
+      : Object.entries(value).map(([key, bias]) => [idOf(key), bias]);
     tokenIds(vocabSize)(
       entries.map(([id]) => id),
       `${where}'s ids`,
@@ -399,11 +399,24 @@ export function checkScoredLength(length: number, { from, topLogprobs, tokenIds 
 }
 
 /** Refuses a prompt that can never run, with the numbers. `room`: tokens that must follow it (1 to generate). */
-export function checkFits(promptTokens: number, room: number, { maxContext, numBlocks }: EngineLimits): void {
-  if (promptTokens + room <= maxContext) return;
-  throw new LockstepError(
+export function checkFits(promptTokens: number, room: number, limits: EngineLimits): void {
+  if (promptTokens + room > limits.maxContext) throw tooLong(String(promptTokens), room, limits);
+}
+
+/** As checkFits, of a text that is not encoded yet: only where no encoding of it could fit. */
+export function checkTextFits(
+  { length, fewestTokens }: { length: number; fewestTokens: number },
+  room: number,
+  limits: EngineLimits,
+): void {
+  if (fewestTokens + room > limits.maxContext)
+    throw tooLong(`at least ${fewestTokens} (a text of ${length} characters)`, room, limits);
+}
+
+function tooLong(received: string, room: number, { maxContext, numBlocks }: EngineLimits): LockstepError {
+  return new LockstepError(
     "PROMPT_TOO_LONG",
-    `Expected a prompt of at most ${maxContext - room} tokens but received ${promptTokens}: ` +
+    `Expected a prompt of at most ${maxContext - room} tokens but received ${received}: ` +
       `the context holds ${maxContext} tokens (maxContext; the KV cache has ${numBlocks} blocks)` +
       `${room > 0 ? `, ${room} of them for output` : ""}`,
   );

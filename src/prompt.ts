@@ -1,7 +1,8 @@
 /**
- * From what a caller passes as a prompt to token ids: template, then tokenizer. Main thread; long texts are encoded in
- * the tokenizer's worker thread.
+ * From what a caller passes as a prompt to token ids: template, then tokenizer. Main thread; long conversations and texts
+ * are rendered and encoded in worker threads.
  */
+import type { AsyncRenderer } from "./chat/async-renderer.js";
 import type { ChatMessage, Tool } from "./chat/types.js";
 import { boolean, type Check, checkOptions, string, tokenIds } from "./check.js";
 import { invalid, LockstepError } from "./errors.js";
@@ -26,68 +27,100 @@ export type Prompt =
 export interface TextSide {
   tokenizer: Tokenizer;
   encoder: AsyncEncoder;
+  renderer: AsyncRenderer;
 }
 
-/** A prompt that has been checked: encoding it is all that is left. Called again, it gives the same ids. */
-export type PromptEncoding = () => Promise<Int32Array> | Int32Array;
+/** What is known of a text's ids before there are any. */
+export interface TextLength {
+  /** In UTF-16 units. */
+  length: number;
+  fewestTokens: number;
+}
+
+/** A prompt that has been checked: encoding it is all that is left. */
+export interface PromptEncoding {
+  /** Called again, it gives the same ids. What `check` throws of a text keeps it from being encoded. */
+  encode(check: (text: TextLength) => void): Promise<Int32Array> | Int32Array;
+  /** Of a conversation that takes long to render: settles when that is done; rejects where it is refused. */
+  rendering?: Promise<unknown>;
+}
 
 const anything: Check<unknown> = (value) => value;
 
-/** Checks the prompt and renders its template now; the encoding is left to the caller. Throws on bad input. */
+/** Checks the prompt and begins to render its template; the encoding is left to the caller. Throws on bad input. */
 export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSize: number): PromptEncoding {
   if (typeof prompt === "string") return encodeText(prompt, text);
   if (typeof prompt !== "object" || prompt === null || Array.isArray(prompt))
     throw invalid("a string or an object with text, tokens or messages", "prompt", prompt);
-  const given = prompt as Record<string, unknown>;
-  const forms = ["text", "tokens", "messages"].filter((key) => given[key] !== undefined);
-  if (forms.length !== 1)
+  const forms = kForms.filter((key) => (prompt as Record<string, unknown>)[key] !== undefined);
+  const [form] = forms;
+  if (form === undefined || forms.length > 1)
     throw invalid(
       "exactly one of text, tokens and messages",
       "prompt",
-      forms.length === 0 ? prompt : forms.join(", "),
+      form === undefined ? prompt : forms.join(", "),
     );
-  if (forms[0] === "tokens") {
-    const { tokens } = checkOptions<{ tokens: Int32Array }>(prompt, "prompt", {
-      tokens: tokenIds(vocabSize),
-    });
-    const ids = nonEmpty(tokens);
-    return () => ids;
-  }
-  if (forms[0] === "text") {
-    const { text: content } = checkOptions<{ text: string }>(prompt, "prompt", { text: string });
-    return encodeText(content, text);
-  }
-  return encodeText(renderMessages(prompt, text), text);
-}
-
-function renderMessages(prompt: object, text: TextSide | undefined): string {
-  const { messages, ...options } = checkOptions<{
-    messages: unknown;
-    tools: unknown;
-    enableThinking: boolean;
-    chatTemplate: string;
-    addGenerationPrompt: boolean;
-  }>(prompt, "prompt", {
+  const given = checkOptions<PromptKeys>(prompt, "prompt", {
+    text: string,
+    tokens: tokenIds(vocabSize),
     messages: anything,
     tools: anything,
     enableThinking: boolean,
     chatTemplate: string,
     addGenerationPrompt: boolean,
   });
-  return requireText(text).tokenizer.applyChatTemplate(
+  if (form === "messages") return encodeMessages(given, text);
+  const stray = Object.keys(given).find((key) => key !== form);
+  if (stray !== undefined)
+    throw new LockstepError(
+      "INVALID_ARGUMENT",
+      `Expected ${stray} with messages only in prompt but received it with ${form}`,
+    );
+  if (form === "text") return encodeText(given.text, text);
+  const ids = nonEmpty(given.tokens);
+  return { encode: () => ids };
+}
+
+const kForms = ["text", "tokens", "messages"] as const;
+
+interface PromptKeys {
+  text: string;
+  tokens: Int32Array;
+  messages: unknown;
+  tools: unknown;
+  enableThinking: boolean;
+  chatTemplate: string;
+  addGenerationPrompt: boolean;
+}
+
+function encodeMessages(given: Partial<PromptKeys>, text: TextSide | undefined): PromptEncoding {
+  const rendered = renderMessages(given, text);
+  if (typeof rendered === "string") return encodeText(rendered, text);
+  const rendering = rendered.then((content) => encodeText(content, text));
+  rendering.catch(() => {}); // whoever calls, or waits for it, hears of it
+  return { encode: async (check) => (await rendering).encode(check), rendering };
+}
+
+function renderMessages(
+  { messages, ...options }: Partial<PromptKeys>,
+  text: TextSide | undefined,
+): string | Promise<string> {
+  const { tokenizer, renderer } = requireText(text);
+  const { template, variables } = tokenizer.chatTemplateCall(
     messages as ChatMessage[],
     {
       addGenerationPrompt: true,
       ...options,
     } as Parameters<Tokenizer["applyChatTemplate"]>[1],
   );
+  return renderer.render(template, variables);
 }
 
 /** UTF-16 units; more than any context's tokens could write. */
 const kMaxText = 2 ** 28;
 
 function encodeText(content: string | undefined, text: TextSide | undefined): PromptEncoding {
-  const { encoder } = requireText(text);
+  const { tokenizer, encoder } = requireText(text);
   if (content === undefined || content === "") throw invalid("a non-empty text", "prompt", content);
   if (content.length > kMaxText)
     throw new LockstepError(
@@ -96,9 +129,12 @@ function encodeText(content: string | undefined, text: TextSide | undefined): Pr
     );
   requireWellFormed(content, "prompt");
   let ids: Promise<Int32Array> | undefined;
-  return () => {
-    ids ??= encoder.encodeAsync(content).then(nonEmpty);
-    return ids;
+  return {
+    encode: (check) => {
+      check({ length: content.length, fewestTokens: tokenizer.fewestTokens(content) });
+      ids ??= encoder.encodeAsync(content).then(nonEmpty);
+      return ids;
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 /** samplingDistribution: the engine's own filters on logits of the caller's. Synchronous; runs native code. */
-import { checkOptions, tokenIds } from "./check.js";
+import { checkOptions, isList, reading, tokenIds } from "./check.js";
 import { invalid, LockstepError } from "./errors.js";
 import { forcedComputePath, native } from "./native.js";
 import { checkSampling, type SamplingOptions } from "./options.js";
@@ -18,7 +18,7 @@ export function samplingDistribution(
   options?: SamplingOptions,
   history: TokenHistory = [],
 ): Float32Array {
-  const values = checkLogits(logits);
+  const values = reading("logits", () => checkLogits(logits));
   if (!values.every(Number.isFinite))
     throw new LockstepError(
       "NON_FINITE_LOGITS",
@@ -26,22 +26,8 @@ export function samplingDistribution(
     );
   const vocabSize = values.length;
   const sampling = checkSampling(options, { vocabSize, defaults: { eosTokenIds: [] }, eosTokenIds: [] });
-  const ids = tokenIds(vocabSize);
-  const isList = Array.isArray(history) || ArrayBuffer.isView(history);
-  const { prompt, output } = isList
-    ? { prompt: undefined, output: ids(history, "history") }
-    : checkOptions<{ prompt: Int32Array; output: Int32Array }>(history, "history", {
-        prompt: ids,
-        output: ids,
-      });
-  const none = new Int32Array(0);
-  const probabilities = native().samplingDistribution(
-    values,
-    sampling,
-    prompt ?? none,
-    output ?? none,
-    forcedComputePath(),
-  );
+  const { prompt, output } = reading("history", () => checkHistory(history, vocabSize));
+  const probabilities = native().samplingDistribution(values, sampling, prompt, output, forcedComputePath());
   if (Number.isNaN(probabilities[0]))
     throw new LockstepError(
       "INVALID_ARGUMENT",
@@ -53,13 +39,26 @@ export function samplingDistribution(
 const kMaxVocab = 2 ** 24;
 
 function checkLogits(logits: unknown): Float32Array {
-  const isList = Array.isArray(logits) || (ArrayBuffer.isView(logits) && !(logits instanceof DataView));
-  if (!isList || (logits as ArrayLike<number>).length === 0)
-    throw invalid("a non-empty array or typed array of numbers", "logits", logits);
-  if ((logits as ArrayLike<number>).length > kMaxVocab)
-    throw invalid(`at most ${kMaxVocab} numbers`, "logits", logits);
-  return Float32Array.from(logits as ArrayLike<number>, (logit: unknown, i) => {
+  if (!isList(logits)) throw invalid("a non-empty array or typed array of numbers", "logits", logits);
+  const { length } = logits;
+  if (length === 0) throw invalid("a non-empty array or typed array of numbers", "logits", logits);
+  if (length > kMaxVocab) throw invalid(`at most ${kMaxVocab} numbers`, "logits", logits);
+  const values = new Float32Array(length);
+  for (let i = 0; i < length; ++i) {
+    const logit = logits[i];
     if (typeof logit !== "number") throw invalid("a number", `logits[${i}]`, logit);
-    return logit;
+    values[i] = logit;
+  }
+  return values;
+}
+
+function checkHistory(history: unknown, vocabSize: number): { prompt: Int32Array; output: Int32Array } {
+  const ids = tokenIds(vocabSize);
+  const none = new Int32Array(0);
+  if (isList(history)) return { prompt: none, output: ids(history, "history") };
+  const given = checkOptions<{ prompt: Int32Array; output: Int32Array }>(history, "history", {
+    prompt: ids,
+    output: ids,
   });
+  return { prompt: given.prompt ?? none, output: given.output ?? none };
 }

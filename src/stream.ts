@@ -19,6 +19,7 @@ export interface TokenLogprob {
 }
 
 export interface Usage {
+  /** 0 where the request was aborted before its text was encoded: nobody has counted them. */
   promptTokens: number;
   completionTokens: number;
   /** Prompt tokens whose K and V came from the prefix cache. */

@@ -130,7 +130,7 @@ Napi::Value cuda_status(const Napi::CallbackInfo& info) {
 
 // samplingDistribution(logits: Float32Array [V], sampling: NativeSampling, prompt: Int32Array, output:
 // Int32Array, computePath: string) → Float32Array [V]: the probabilities that the engine would draw the next
-// token from. NaN where logits are not finite.
+// token from. NaN where logits are not finite, or every token is banned.
 Napi::Value sampling_distribution(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto logits = info[0].As<Napi::Float32Array>();

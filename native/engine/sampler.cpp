@@ -19,10 +19,15 @@ void run_head(std::vector<SampleResult>& results, const Step& step, RankGroup& r
 void fail_non_finite(RequestEvent& event, int32_t position) {
   event.finish = FinishReason::kError;
   event.error_code = "NON_FINITE_LOGITS";
-  event.error_message =
-      "The model's logits at position " + std::to_string(position) +
-      " hold NaN or infinity (the checkpoint's weights, or this input, overflow), or logitBias and "
-      "minTokens ban every token";
+  event.error_message = "The model's logits at position " + std::to_string(position) +
+                        " hold NaN or infinity: the checkpoint's weights, or this input, overflow";
+}
+
+void fail_all_banned(RequestEvent& event, int32_t position) {
+  event.finish = FinishReason::kError;
+  event.error_code = "INVALID_ARGUMENT";
+  event.error_message = "Expected a token to be left to sample after position " + std::to_string(position) +
+                        " but logitBias and the stop ids that minTokens masks ban every one";
 }
 
 FinishReason finish_reason(const Request& request, int32_t token) {
@@ -43,6 +48,8 @@ RequestEvent take_results(Request& request, const Batch& batch, std::vector<Samp
     if (event.finish == FinishReason::kError) continue;
     if (!result.finite) {
       fail_non_finite(event, batch.step.positions[batch.step.head_rows[next]]);
+    } else if (result.all_banned) {
+      fail_all_banned(event, batch.step.positions[batch.step.head_rows[next]]);
     } else if (batch.head_rows[next].sampled) {
       request.tokens.push_back(result.token);
       if (request.sampling.penalized()) request.history.add_output(result.token);

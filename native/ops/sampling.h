@@ -52,8 +52,9 @@ struct TokenLogprob {
 
 struct SampleResult {
   int32_t token = -1;
-  bool finite = true;  // false: NaN or infinity among the raw logits; nothing else is set
-  double logprob = 0;  // log-softmax of the raw logits
+  bool finite = true;       // false: NaN or infinity among the raw logits; nothing else is set
+  bool all_banned = false;  // true: penalties, bias and bans leave no token to take; nothing else is set
+  double logprob = 0;       // log-softmax of the raw logits
   // Log-softmax after penalties, bias and temperature (none at 0), before top-k, top-p and min-p.
   double temperature_logprob = 0;
   double sampling_logprob = 0;            // of the distribution sampled from; 0 at temperature 0

@@ -153,6 +153,7 @@ Napi::Object sample_result(Napi::Env env, const SampleResult& result) {
   auto object = Napi::Object::New(env);
   object.Set("token", result.token);
   object.Set("finite", result.finite);
+  object.Set("allBanned", result.all_banned);
   object.Set("logprob", result.logprob);
   object.Set("temperatureLogprob", result.temperature_logprob);
   object.Set("samplingLogprob", result.sampling_logprob);

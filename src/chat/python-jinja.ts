@@ -11,25 +11,36 @@
  *   as an integer: whether a caller meant 1 or 1.0 is lost in JavaScript. It wrote an undefined value as null.
  * - none, booleans, numbers, lists and dicts print as Python prints them (None, True, 1e-05, ['a']); none printed nothing.
  * - `==` and `!=` compare as Python's; they compared as JavaScript's (1 == '1', [1] != [1]).
+ * - `join` printed its items as JavaScript does, and its keyword was not `d`.
  * - an attribute of an undefined value is an error; it was another undefined value, and printed nothing.
  *
  * Still different, and used by none of Qwen3's templates: `in` compares a list's items as JavaScript's ===, what Jinja has
  * and the library has not (some filters, tests and methods) is an error, strftime_now is absent (it would make a prompt
  * depend on the clock).
  *
- * Limits: MAX_STEPS evaluations, text and lists of bounded length, and MAX_MS for what steps do not measure (sorting,
- * splitting, copying). They stop accidents and plain bombs (endless ranges, doubling strings, lists within lists) with an
- * error; they do not make a hostile template cheap.
+ * Limits: a clock (clock.ts) stops whatever takes long. What is bounded here is what a clock does not stop in time: the size
+ * of every text and list, what all of them take together (MAX_STEPS), and V8's own searches.
  */
 import * as jinja from "@huggingface/jinja";
 import { numberRepr, pythonEquals, pythonText, type Value } from "./python-values.js";
 
-/** Qwen3's templates take about 65 a message, at 0.5 us; a loop made to waste time takes 3 us (2 cores, Node 20, 2026-11). */
-export const MAX_STEPS = 2_000_000;
-/** A backstop far above real templates: 18,000 messages take Qwen3's a third of it (2 cores, Node 20, 2026-11). */
-const MAX_MS = 5_000;
-const MAX_TEXT_UNITS = 2 ** 26;
-const MAX_LIST_LENGTH = 2 ** 20;
+/** How far a template may go. A template that wants more gets a BoundError. */
+export interface Bounds {
+  /** Of each text, in UTF-16 units. */
+  textUnits: number;
+  listLength: number;
+  /** Text length times length of what is looked for: V8's search may take all of it, 6e9 a second, and cannot be stopped. */
+  searchUnits: number;
+}
+
+export class BoundError extends Error {}
+
+/**
+ * Evaluations, items of lists that were built, and every UNITS_PER_STEP of text that was read or made: a bound on memory.
+ * Qwen3's templates take about 65 a message.
+ */
+const MAX_STEPS = 2_000_000;
+const UNITS_PER_STEP = 64;
 
 /** A syntax node and a scope: what we use of the library's, whose types NodeNext cannot resolve. */
 interface Node {
@@ -46,6 +57,8 @@ interface Node {
   operator?: { value: string };
   left?: Node;
   right?: Node;
+  iterable?: Node;
+  lhs?: Node;
 }
 interface Scope {
   variables: Map<string, Value>;
@@ -54,6 +67,9 @@ interface Scope {
 interface Evaluator {
   run(program: Node): Value;
   evaluate(node: Node | undefined, scope: Scope): Value;
+  evaluateFor(node: Node, scope: Scope): Value;
+  evaluateArguments(args: Node[], scope: Scope): [Value[], Map<string, Value>];
+  applyFilter(operand: Value, filter: Node, scope: Scope): Value;
 }
 const { Environment, Interpreter, parse, tokenize } = jinja as unknown as {
   Environment: new () => Scope;
@@ -75,14 +91,14 @@ const PYTHON_SPACE = new Set(
   "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000",
 );
 
-/** Renders `program` with `variables`, which must be plain JSON values. Throws whatever the template throws. */
-export function renderTemplate(program: Program, variables: Record<string, unknown>): string {
+/** Renders `program` with `variables`, which must be plain JSON values. Throws whatever the template throws, or a BoundError. */
+export function renderTemplate(program: Program, variables: Record<string, unknown>, bounds: Bounds): string {
   const environment = new Environment();
   const declare = (name: string, value: unknown) => {
     environment.variables.delete(name); // `set` refuses to declare a name twice
     environment.set(name, value);
   };
-  declare("range", range);
+  declare("range", (...args: [number]) => range(bounds.listLength, ...args));
   declare("raise_exception", (message: unknown) => {
     throw new Error(String(message));
   });
@@ -91,89 +107,173 @@ export function renderTemplate(program: Program, variables: Record<string, unkno
   for (const name of ["true", "True"]) declare(name, true);
   for (const name of ["false", "False"]) declare(name, false);
   for (const name of ["none", "None"]) declare(name, null);
-  return String(new PythonInterpreter(environment).run(program).value);
+  return String(new PythonInterpreter(environment, bounds).run(program).value);
 }
 
 class PythonInterpreter extends Interpreter {
   #steps = 0;
-  readonly #deadline = performance.now() + MAX_MS;
+  readonly #bounds: Bounds;
+
+  constructor(environment: Scope, bounds: Bounds) {
+    super(environment);
+    this.#bounds = bounds;
+  }
 
   override evaluate(node: Node | undefined, environment: Scope): Value {
-    this.#tick();
+    this.#charge(1);
     const value = (node && this.#evaluateAsPython(node, environment)) ?? super.evaluate(node, environment);
-    if (value.type === "StringValue") limit("text", (value.value as string).length, MAX_TEXT_UNITS);
-    else if (Array.isArray(value.value)) {
-      limit("a list", value.value.length, MAX_LIST_LENGTH);
-      if (node && BUILDERS.has(node.type)) this.#tick(value.value.length >> 6); // of up to a million, in one step
-    }
+    if (value.type === "StringValue") this.#chargeText((value.value as string).length);
+    else if (node && BUILDERS.has(node.type)) this.#chargeList(sizeOf(value));
     return value;
   }
 
   /** The library's, with expressions printed as Python prints them. Statements print nothing, or text. */
   evaluateBlock(statements: Node[], environment: Scope): Value {
-    this.#tick(); // a loop's empty body, too
+    this.#charge(1); // a loop's empty body, too
     let result = "";
     for (const statement of statements) {
       const value = this.evaluate(statement, environment);
       if (value.type !== "NullValue" || !STATEMENTS.has(statement.type)) result += pythonText(value);
-      limit("text", result.length, MAX_TEXT_UNITS);
+      this.#limitText(result.length);
     }
+    this.#chargeText(result.length);
     return text(result);
   }
 
-  /** A long list counts for as many steps as building it may take. */
-  #tick(steps = 1): void {
+  /** The library's, which keeps something for each item before the first round. */
+  override evaluateFor(node: Node, environment: Scope): Value {
+    const select = node.iterable?.type === "SelectExpression" ? node.iterable : undefined;
+    const items = this.evaluate(select ? select.lhs : node.iterable, environment);
+    this.#chargeList(sizeOf(items));
+    return super.evaluateFor(
+      { ...node, iterable: select ? { ...select, lhs: given(items) } : given(items) },
+      environment,
+    );
+  }
+
+  /** The library's; a list that is spread out counts. */
+  override evaluateArguments(args: Node[], environment: Scope): [Value[], Map<string, Value>] {
+    const evaluated = super.evaluateArguments(args, environment);
+    this.#charge(evaluated[0].length + evaluated[1].size);
+    return evaluated;
+  }
+
+  #charge(steps: number): void {
     this.#steps += steps;
-    if (this.#steps > MAX_STEPS) throw new Error(`the template took more than ${MAX_STEPS} steps`);
-    if (performance.now() > this.#deadline) throw new Error(`the template took more than ${MAX_MS} ms`);
+    if (this.#steps > MAX_STEPS) throw new BoundError(`the template took more than ${MAX_STEPS} steps`);
+  }
+
+  #chargeText(units: number): void {
+    this.#limitText(units);
+    this.#charge(Math.floor(units / UNITS_PER_STEP));
+  }
+
+  #chargeList(length: number): void {
+    limit("a list", length, this.#bounds.listLength);
+    this.#charge(length);
+  }
+
+  #limitText(units: number): void {
+    limit("text", units, this.#bounds.textUnits);
+  }
+
+  #limitSearch(text: string, wanted: string): void {
+    limit("a search", text.length * wanted.length, this.#bounds.searchUnits);
   }
 
   /** What the library does otherwise; undefined where it does as Python. */
   #evaluateAsPython(node: Node, environment: Scope): Value | undefined {
     if (node.type === GIVEN) return node.value as Value;
-    if (node.type === "CallExpression") return this.#stripCall(node, environment);
-    if (node.type === "FilterExpression") return this.#filter(node, environment);
     if (node.type === "BinaryExpression") return this.#binary(node, environment);
     if (node.type !== "MemberExpression") return undefined;
     const object = this.evaluate(node.object, environment);
     if (object.type === "UndefinedValue")
       throw new Error(`${nameOf(node.object)} is undefined, and so has no ${nameOf(node.property)}`);
-    return super.evaluate({ ...node, object: { type: GIVEN, value: object } }, environment);
+    if (object.type !== "StringValue") return super.evaluate({ ...node, object: given(object) }, environment);
+    const isKey = node.computed && node.property?.type !== "SliceExpression";
+    const key = isKey ? this.evaluate(node.property, environment) : undefined;
+    const property = key ? given(key) : node.property;
+    const value = super.evaluate({ ...node, object: given(object), property }, environment);
+    const name = key ? key.value : property?.value;
+    return (
+      (value.type === "FunctionValue" && this.#stringMethod(object.value as string, String(name))) || value
+    );
   }
 
   #binary({ operator, left, right }: Node, environment: Scope): Value | undefined {
     const name = operator?.value;
-    if (name !== "==" && name !== "!=" && name !== "~") return undefined;
+    if (name === undefined || !["==", "!=", "~", "in", "not in"].includes(name)) return undefined;
     const [a, b] = [this.evaluate(left, environment), this.evaluate(right, environment)];
+    if (name.endsWith("in")) {
+      if (a.type === "StringValue" && b.type === "StringValue")
+        this.#limitSearch(b.value as string, a.value as string);
+      return super.evaluate(
+        { type: "BinaryExpression", operator, left: given(a), right: given(b) } as Node,
+        environment,
+      );
+    }
     if (name === "~") return text(pythonText(a) + pythonText(b));
     return new BooleanValue(pythonEquals(a, b) === (name === "=="));
   }
 
-  /** `x.strip(chars)` and its kin; undefined when `node` is another call. */
-  #stripCall(node: Node, environment: Scope): Value | undefined {
-    const callee = node.callee;
-    if (callee?.type !== "MemberExpression" || callee.computed) return undefined;
-    const method = String(callee.property?.value);
-    if (!STRIPS.has(method)) return undefined;
-    const text = this.evaluate(callee.object, environment);
-    if (text.type !== "StringValue")
-      throw new Error(`${method}() is a method of strings, not of ${text.type}`);
-    return this.#strip(text, method, node.args ?? [], environment);
+  /** What Python does otherwise, or what needs a bound; undefined for the library's. */
+  #stringMethod(subject: string, name: string): Value | undefined {
+    if (STRIPS.has(name)) return new FunctionValue((args) => this.#strip(text(subject), name, args));
+    if (name !== "split" && name !== "replace") return undefined;
+    const method = (new StringValue(subject) as unknown as { builtins: Map<string, FunctionValue> }).builtins;
+    return new FunctionValue((args, scope) => {
+      const [wanted, other] = args.map(({ value }) => value);
+      if (typeof wanted === "string") {
+        this.#limitSearch(subject, wanted);
+        const count = occurrences(subject, wanted);
+        if (name === "split") this.#chargeList(count + 1);
+        else this.#chargeText(subject.length + count * Math.max(0, String(other).length - wanted.length));
+      }
+      return method.get(name)!.value(args, scope);
+    });
   }
 
-  #filter(node: Node, environment: Scope): Value | undefined {
-    const called = node.filter?.type === "CallExpression";
-    const name = String(called ? node.filter?.callee?.value : node.filter?.value);
-    if (name !== "tojson" && name !== "trim" && name !== "string") return undefined;
-    const args = (called && node.filter?.args) || [];
-    const operand = this.evaluate(node.operand, environment);
+  /** Of a filter expression and of a filter block. */
+  override applyFilter(operand: Value, filter: Node, environment: Scope): Value {
+    const called = filter.type === "CallExpression";
+    const name = String(called ? filter.callee?.value : filter.value);
+    const args = (called && filter.args) || [];
     if (name === "tojson") return text(this.#toJson(operand, this.#jsonOptions(args, environment), ""));
     if (name === "string") return text(pythonText(operand));
-    return this.#strip(text(pythonText(operand)), "strip", args, environment); // Jinja's trim takes anything
+    if (name === "trim") {
+      const [positional, named] = this.evaluateArguments(args, environment);
+      return this.#strip(text(pythonText(operand)), "strip", [...positional, ...named.values()]); // of anything
+    }
+    if (name === "replace" && operand.type === "StringValue") {
+      const [positional, named] = this.evaluateArguments(args, environment);
+      const all = named.size > 0 ? [...positional, keywords(named)] : positional;
+      return (this.#stringMethod(operand.value as string, name) as FunctionValue).value(all, environment);
+    }
+    if (name === "indent" && operand.type === "StringValue") {
+      const [positional, named] = this.evaluateArguments(args, environment);
+      const width = Number((positional[0] ?? named.get("width"))?.value ?? 4);
+      const lines = 1 + occurrences(operand.value as string, "\n");
+      this.#chargeText((operand.value as string).length + lines * Math.max(0, width));
+    }
+    if (name === "join") {
+      const [positional, named] = this.evaluateArguments(args, environment);
+      if (named.has("attribute")) throw new Error("join: attribute is not supported");
+      return this.#join(operand, positional[0] ?? named.get("d"));
+    }
+    return super.applyFilter(operand, filter, environment);
   }
 
-  #strip(value: Value, method: string, args: Node[], environment: Scope): Value {
-    const chars = args[0] && this.evaluate(args[0], environment);
+  #join(list: Value, separator: Value | undefined): Value {
+    const between = separator ? pythonText(separator) : "";
+    const items = typeof list.value === "string" ? Array.from(list.value) : list.value;
+    if (!Array.isArray(items)) throw new Error(`join takes a list, not ${list.type}`);
+    const texts = items.map((item: Value | string) => (typeof item === "string" ? item : pythonText(item)));
+    this.#chargeText(texts.reduce((sum, one) => sum + one.length + between.length, 0));
+    return text(texts.join(between));
+  }
+
+  #strip(value: Value, method: string, args: Value[]): Value {
+    const chars = args[0];
     if (args.length > 1 || (chars && chars.type !== "StringValue" && chars.type !== "NullValue"))
       throw new Error(`${method}() takes one string`);
     const set = chars?.type === "StringValue" ? new Set(chars.value as string) : PYTHON_SPACE;
@@ -209,7 +309,7 @@ class PythonInterpreter extends Interpreter {
 
   /** Python's json.dumps. `margin` is the indentation of the line on which the value starts. */
   #toJson(value: Value, options: JsonOptions, margin: string): string {
-    this.#tick();
+    this.#charge(1);
     if (value.type === "UndefinedValue") throw new Error("tojson: an undefined value is not JSON");
     if (value.type === "NullValue") return "null";
     const raw: unknown = value.value;
@@ -229,11 +329,8 @@ class PythonInterpreter extends Interpreter {
     } else throw new Error(`tojson: ${value.type} is not JSON`);
     const [open, close] = Array.isArray(raw) ? ["[", "]"] : ["{", "}"];
     if (parts.length === 0) return open + close;
-    limit(
-      "text",
-      parts.reduce((sum, part) => sum + part.length, 0),
-      MAX_TEXT_UNITS,
-    );
+    const between = options.itemSeparator.length + inner.length + 1;
+    this.#chargeText(parts.reduce((sum, part) => sum + part.length + between, 0));
     if (options.indent === undefined) return open + parts.join(options.itemSeparator) + close;
     return `${open}\n${inner}${parts.join(`${options.itemSeparator}\n${inner}`)}\n${margin}${close}`;
   }
@@ -255,20 +352,33 @@ function jsonString(value: string, ascii: boolean): string {
 }
 
 /** Python's range, refused before it is built when it is longer than any real template's. */
-function range(first: number, second?: number, step = 1): number[] {
+function range(maxLength: number, first: number, second?: number, step = 1): number[] {
   const [start, stop] = second === undefined ? [0, first] : [first, second];
   if (![start, stop, step].every(Number.isInteger) || step === 0) throw new Error("range() takes integers");
   const length = Math.max(0, Math.ceil((stop - start) / step));
-  limit("range()", length, MAX_LIST_LENGTH);
+  limit("range()", length, maxLength);
   return Array.from({ length }, (_, i) => start + i * step);
 }
 
 function limit(what: string, length: number, max: number): void {
-  if (length > max) throw new Error(`the template made ${what} of ${length}, more than ${max}`);
+  if (length > max) throw new BoundError(`the template made ${what} of ${length}, more than ${max}`);
 }
 
 /** A node that has been evaluated already. */
 const GIVEN = "Given";
+const given = (value: Value): Node => ({ type: GIVEN, value });
+
+/** Of a list or a dict. */
+const sizeOf = ({ value }: Value): number =>
+  Array.isArray(value) ? value.length : value instanceof Map ? value.size : 0;
+
+/** How often replace() and split() find `wanted`, or more. */
+function occurrences(text: string, wanted: string): number {
+  if (wanted === "") return text.length + 1;
+  let count = 0;
+  for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) ++count;
+  return count;
+}
 
 /** Nodes that may build a list, rather than name one. */
 const BUILDERS = new Set(["CallExpression", "FilterExpression", "BinaryExpression", "MemberExpression"]);
@@ -288,8 +398,19 @@ const STATEMENTS = new Set([
 const nameOf = (node: Node | undefined): string => String(node?.value ?? node?.property?.value ?? "a value");
 
 /** The library's classes, which it does not export. */
+interface FunctionValue extends Value {
+  value: (args: Value[], scope: Scope) => Value;
+}
 const StringValue = new Environment().set("text", "").constructor as new (value: string) => Value;
 const BooleanValue = new Environment().set("flag", true).constructor as new (value: boolean) => Value;
+const FunctionValue = new Environment().set("call", () => null).constructor as new (
+  call: FunctionValue["value"],
+) => FunctionValue;
+
+/** Keyword arguments, as the library passes them to a function. */
+function keywords(named: Map<string, Value>): Value {
+  return { type: "KeywordArgumentsValue", value: named };
+}
 
 function text(value: string): Value {
   return new StringValue(value);

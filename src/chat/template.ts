@@ -2,11 +2,14 @@
  * Owns turning a conversation into text with a checkpoint's chat template: checks what the caller passed, hands plain
  * copies to the template, and types the failures.
  *
- * Any thread, synchronous. Must not let template variables replace the conversation (CVE-2025-62426 is that class), and
- * must not add, drop or reword anything: text must equal Hugging Face's to the letter.
+ * Any thread, synchronous; async-renderer.ts keeps the event loop free. Must not let template variables replace the
+ * conversation (CVE-2025-62426 is that class), and must not add, drop or reword anything: text must equal Hugging Face's
+ * to the letter.
  */
-import { invalid, LockstepError } from "../errors.js";
-import { type Program, parseTemplate, renderTemplate } from "./python-jinja.js";
+import { editDistance, itemsOf, reading, unknownKey } from "../check.js";
+import { invalid, LockstepError, messageOf } from "../errors.js";
+import { runWithin, TimeUp } from "./clock.js";
+import { BoundError, type Bounds, type Program, parseTemplate, renderTemplate } from "./python-jinja.js";
 import type { ChatMessage, Tool } from "./types.js";
 
 export interface ChatTemplateOptions {
@@ -17,7 +20,7 @@ export interface ChatTemplateOptions {
   enableThinking?: boolean;
   /** A template to use instead of the checkpoint's. */
   chatTemplate?: string;
-  /** Any other key is a variable of the template. */
+  /** Any other key is a variable of the template; what looks like an option misspelt is refused. */
   [variable: string]: unknown;
 }
 
@@ -29,26 +32,50 @@ const RESERVED: Readonly<Record<string, string>> = {
   chat_template: "chatTemplate",
 };
 
-const MAX_DEPTH = 200;
-/** Of messages, tools, parts and any other list: far above a real conversation, far below what would hang the thread. */
-const MAX_ITEMS = 1_000_000;
+const OPTIONS = ["tools", "addGenerationPrompt", "enableThinking", "chatTemplate"];
 
-/** The items of a list, holes included (as undefined); a list that is too long is refused before it is walked. */
-function itemsOf(list: readonly unknown[], where: string): unknown[] {
-  if (list.length > MAX_ITEMS) throw invalid(`at most ${MAX_ITEMS} items`, where, list);
-  return Array.from(list);
+/** What a template may take: its time and its sizes. */
+export interface Allowance extends Bounds {
+  milliseconds: number;
+}
+
+/** On the caller's own time. The clock is far above real templates: 18,000 messages take Qwen3's a third of it (2 cores, Node 20, 2026-11). */
+export const FULL: Allowance = {
+  milliseconds: 5_000,
+  textUnits: 2 ** 24,
+  listLength: 2 ** 20,
+  searchUnits: 2 ** 32,
+};
+/** Where the event loop waits: no single step of V8 takes longer than some milliseconds at these sizes. */
+export const BRIEF: Allowance = {
+  milliseconds: 25,
+  textUnits: 2 ** 14,
+  listLength: 2 ** 10,
+  searchUnits: 2 ** 24,
+};
+
+const MAX_DEPTH = 200;
+/**
+ * Of lists and objects and what is in them, all together: 40,000 messages. Checking and copying them, for which the event
+ * loop waits, takes 70 ms (2 cores, Node 20, 2026-11).
+ */
+const MAX_VALUES = 2 ** 17;
+/** Of all texts together. */
+const MAX_UNITS = FULL.textUnits;
+
+/** A template's variables: plain JSON values, and how much of them there is. */
+export interface Variables {
+  values: Record<string, unknown>;
+  /** Items and UTF-16 units. */
+  size: number;
 }
 
 export class ChatTemplate {
-  readonly #program: Program;
+  readonly source: string;
+  #program: Program | undefined;
 
-  /** Compiles; what does not parse is a TEMPLATE_ERROR. */
   constructor(source: string) {
-    try {
-      this.#program = parseTemplate(source);
-    } catch (cause) {
-      throw templateError("does not parse", cause);
-    }
+    this.source = source;
   }
 
   /** `specialTokens`: bos_token, eos_token and the like, which `options` may override as in Hugging Face. */
@@ -57,105 +84,173 @@ export class ChatTemplate {
     options: ChatTemplateOptions = {},
     specialTokens: Readonly<Record<string, string>> = {},
   ): string {
-    const {
-      tools,
-      addGenerationPrompt,
-      enableThinking,
-      chatTemplate: _,
-      ...variables
-    } = checkOptions(options);
-    const values: Record<string, unknown> = {
-      ...specialTokens,
-      documents: null,
-      ...(plain(variables, "options", 0) as Record<string, unknown>),
-      messages: checkMessages(messages),
-      tools: checkTools(tools),
-      add_generation_prompt: addGenerationPrompt ?? false,
-    };
-    if (enableThinking !== undefined) values.enable_thinking = enableThinking;
+    return this.renderVariables(templateVariables(messages, options, specialTokens).values, FULL);
+  }
+
+  /** A TEMPLATE_ERROR for whatever goes wrong; see exceeds() for one that is the allowance's. */
+  renderVariables(variables: Record<string, unknown>, allowance: Allowance): string {
     try {
-      return renderTemplate(this.#program, values);
+      return runWithin(allowance.milliseconds, () => {
+        this.#program ??= parse(this.source);
+        return renderTemplate(this.#program, variables, allowance);
+      });
     } catch (cause) {
+      if (cause instanceof LockstepError) throw cause;
       throw templateError("failed", cause);
     }
   }
 }
 
+/** Whether this is a template that took more than it was allowed: with more, it may still render. */
+export function exceeds(error: unknown): boolean {
+  const cause = error instanceof LockstepError ? error.cause : undefined;
+  return cause instanceof BoundError || cause instanceof TimeUp;
+}
+
+function parse(source: string): Program {
+  try {
+    return parseTemplate(source);
+  } catch (cause) {
+    throw templateError("does not parse", cause);
+  }
+}
+
+/** Checks what the caller passed and copies it. */
+export function templateVariables(
+  messages: readonly ChatMessage[],
+  options: ChatTemplateOptions,
+  specialTokens: Readonly<Record<string, string>>,
+): Variables {
+  const copier = new Copier();
+  const values = {
+    ...specialTokens,
+    documents: null,
+    ...reading("chat template options", () => checkOptions(options, copier)),
+    messages: reading("messages", () => checkMessages(messages, copier)),
+  };
+  return { values, size: copier.values + copier.units };
+}
+
 function templateError(what: string, cause: unknown): LockstepError {
   // The library's parser runs off the end of a template that stops in the middle of an expression.
-  const reason =
-    cause instanceof TypeError ? "it ends too early" : cause instanceof Error ? cause.message : String(cause);
+  const reason = cause instanceof TypeError ? "it ends too early" : messageOf(cause);
   return new LockstepError("TEMPLATE_ERROR", `The chat template ${what}: ${reason}`, { cause });
 }
 
-function checkOptions(options: ChatTemplateOptions): ChatTemplateOptions {
+/** The options as variables of the template. */
+function checkOptions(options: ChatTemplateOptions, copier: Copier): Record<string, unknown> {
   if (!isObject(options)) throw invalid("an object", "the chat template's options", options);
   for (const [name, instead] of Object.entries(RESERVED)) {
     if (options[name] !== undefined)
       throw invalid(`${instead} to be used instead`, `the template variable ${name}`, options[name]);
   }
-  for (const name of ["addGenerationPrompt", "enableThinking"] as const) {
-    if (options[name] !== undefined && typeof options[name] !== "boolean")
-      throw invalid("a boolean", name, options[name]);
-  }
-  return options;
+  const { tools, addGenerationPrompt, enableThinking, chatTemplate: _, ...variables } = options;
+  for (const [name, value] of Object.entries({ addGenerationPrompt, enableThinking }))
+    if (value !== undefined && typeof value !== "boolean") throw invalid("a boolean", name, value);
+  for (const [name, value] of Object.entries(variables))
+    if (value !== undefined && OPTIONS.some((option) => isMisspelt(name, option)))
+      throw unknownKey(name, "chat template options", OPTIONS);
+  return {
+    ...(copier.copy(variables, "options") as Record<string, unknown>),
+    tools: checkTools(tools, copier),
+    add_generation_prompt: addGenerationPrompt ?? false,
+    ...(enableThinking !== undefined && { enable_thinking: enableThinking }),
+  };
 }
 
-function checkMessages(messages: readonly ChatMessage[]): unknown {
+/** One slip of the pen in a short name, two in a long one; underscores are none. */
+function isMisspelt(name: string, option: string): boolean {
+  return editDistance(name.replaceAll("_", ""), option) <= (option.length < 8 ? 1 : 2);
+}
+
+function checkMessages(messages: readonly ChatMessage[], copier: Copier): unknown {
   if (!Array.isArray(messages) || messages.length === 0)
     throw invalid("a non-empty array of messages", "messages", messages);
-  itemsOf(messages, "messages").forEach((message, i) => {
-    const where = `messages[${i}]`;
-    if (!isObject(message)) throw invalid("an object with role and content", where, message);
+  itemsOf(messages, "messages", MAX_VALUES).forEach((message, i) => {
+    if (!isObject(message)) throw invalid("an object with role and content", `messages[${i}]`, message);
     if (typeof message.role !== "string" || message.role === "")
-      throw invalid("a non-empty string", `${where}.role`, message.role);
+      throw invalid("a non-empty string", `messages[${i}].role`, message.role);
     const content = message.content;
     if (typeof content !== "string" && content !== undefined && content !== null && !Array.isArray(content))
-      throw invalid("a string, null or an array of parts", `${where}.content`, content);
-    checkToolCalls(message.tool_calls, `${where}.tool_calls`);
+      throw invalid("a string, null or an array of parts", `messages[${i}].content`, content);
+    const { tool_calls: calls } = message;
+    if (calls !== undefined && calls !== null) checkToolCalls(calls, `messages[${i}].tool_calls`);
   });
-  return plain(messages, "messages", 0);
+  return copier.copy(messages, "messages");
 }
 
 function checkToolCalls(calls: unknown, where: string): void {
-  if (calls === undefined || calls === null) return;
   if (!Array.isArray(calls)) throw invalid("an array of tool calls", where, calls);
-  itemsOf(calls, where).forEach((call, i) => {
+  itemsOf(calls, where, MAX_VALUES).forEach((call, i) => {
     const inner = isObject(call) && isObject(call.function) ? call.function : call;
     if (!isObject(inner) || typeof inner.name !== "string")
       throw invalid("{ name, arguments }, bare or under `function`,", `${where}[${i}]`, call);
   });
 }
 
-function checkTools(tools: unknown): unknown {
+function checkTools(tools: unknown, copier: Copier): unknown {
   if (tools === undefined || tools === null) return null;
   if (!Array.isArray(tools)) throw invalid("an array of tools", "tools", tools);
-  itemsOf(tools, "tools").forEach((tool, i) => {
+  itemsOf(tools, "tools", MAX_VALUES).forEach((tool, i) => {
     if (!isObject(tool)) throw invalid("an object that describes a tool", `tools[${i}]`, tool);
   });
-  return plain(tools, "tools", 0);
+  return copier.copy(tools, "tools");
 }
 
 /**
- * A copy in plain JSON values. Keys set to undefined are absent (JSON.stringify's rule, which the template's tojson
+ * Copies in plain JSON values. Keys set to undefined are absent (JSON.stringify's rule, which the template's tojson
  * would not follow); everything that JSON has no form for is refused with its path.
  */
-function plain(value: unknown, path: string, depth: number): unknown {
-  if (depth > MAX_DEPTH) throw invalid(`at most ${MAX_DEPTH} levels of nesting`, path, value);
-  if (value === null || typeof value === "string" || typeof value === "boolean") return value;
-  if (typeof value === "number" && Number.isFinite(value)) return value;
-  if (Array.isArray(value))
-    return itemsOf(value, path).map((item, i) => plain(item ?? null, `${path}[${i}]`, depth + 1));
-  if (isObject(value)) {
-    const prototype = Object.getPrototypeOf(value) as unknown;
-    if (prototype === null || Object.getPrototypeOf(prototype) === null) {
-      const entries = Object.entries(value).filter(([, item]) => item !== undefined);
-      return Object.fromEntries(
-        entries.map(([key, item]) => [key, plain(item, `${path}.${key}`, depth + 1)]),
-      );
-    }
+class Copier {
+  values = 0;
+  units = 0;
+  readonly #path: (string | number)[] = []; // of the value in hand
+
+  copy(value: unknown, where: string): unknown {
+    this.#path.length = 0;
+    this.#path.push(where);
+    return this.#copy(value);
   }
-  throw invalid("a JSON value", path, value);
+
+  #copy(value: unknown): unknown {
+    if (++this.values > MAX_VALUES) throw this.#refusal(`at most ${MAX_VALUES} values in all`, value);
+    if (typeof value === "string") {
+      this.units += value.length;
+      if (this.units > MAX_UNITS)
+        throw this.#refusal(`at most ${MAX_UNITS} characters of text in all`, value);
+      return value;
+    }
+    if (value === null || typeof value === "boolean") return value;
+    if (typeof value === "number" && Number.isFinite(value)) return value;
+    if (typeof value === "object") {
+      if (this.#path.length > MAX_DEPTH) throw this.#refusal(`at most ${MAX_DEPTH} levels of nesting`, value);
+      if (Array.isArray(value))
+        return itemsOf(value, this.#place(), MAX_VALUES).map((item, i) => this.#item(item ?? null, i));
+      const prototype = Object.getPrototypeOf(value) as unknown;
+      if (prototype === null || Object.getPrototypeOf(prototype) === null) {
+        const entries = Object.entries(value).filter(([, item]) => item !== undefined);
+        for (const entry of entries) entry[1] = this.#item(entry[1], entry[0]);
+        return Object.fromEntries(entries);
+      }
+    }
+    throw this.#refusal("a JSON value", value);
+  }
+
+  #item(item: unknown, key: string | number): unknown {
+    this.#path.push(key);
+    const copy = this.#copy(item);
+    this.#path.pop();
+    return copy;
+  }
+
+  #place(): string {
+    const [root, ...keys] = this.#path;
+    return `${root}${keys.map((key) => (typeof key === "number" ? `[${key}]` : `.${key}`)).join("")}`;
+  }
+
+  #refusal(expected: string, value: unknown): LockstepError {
+    return invalid(expected, this.#place(), value);
+  }
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -52,7 +52,7 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
 }
 
 async function checkDirectory(directory: string): Promise<void> {
-  const wanted = "Expected a directory with config.json and model.safetensors";
+  const wanted = "Expected a directory with config.json and model.safetensors, or a Hub id (owner/name),";
   const missing = (reason: string, cause?: unknown) =>
     new LockstepError("MODEL_NOT_FOUND", `${directory}: ${wanted} but ${reason}`, { cause });
   let isDirectory: boolean;

@@ -103,6 +103,8 @@ async function bench(model: string, flags: BenchFlags, version: string) {
   const { signal } = interruption;
   try {
     await using engine = await loadEngine(model, { ...loadOptionsOf(flags), ...settings, signal });
+    const tooLong = beyondContext(flags, engine.maxContext);
+    if (tooLong) throw new LockstepError("PROMPT_TOO_LONG", tooLong);
     const shape = await readShape(engine.directory);
     const report = flags.json ? jsonReport(model, shape, settings, machine, version) : tableReport;
     let before = await measureFloors({ threads });
@@ -117,6 +119,19 @@ async function bench(model: string, flags: BenchFlags, version: string) {
     if (error !== signal.reason) throw error; // the reason is the interruption's, no failure
   }
   if (interruption.exitCode !== undefined) process.exitCode = interruption.exitCode;
+}
+
+/** Which flags ask for more than the context holds, so that this is known before anything is measured. */
+function beyondContext({ prefill, context, tokens }: BenchFlags, maxContext: number): string | undefined {
+  const works = [
+    { flags: "--prefill", length: Math.max(...prefill) },
+    { flags: "--context and --tokens together", length: context + tokens },
+  ];
+  const tooLong = works.find(({ length }) => length + 1 > maxContext); // one more token is generated
+  return (
+    tooLong &&
+    `Expected at most ${maxContext - 1} tokens for ${tooLong.flags} but received ${tooLong.length}: the context holds ${maxContext} tokens`
+  );
 }
 
 /** Room for every sequence of the work at once, and for what early ones decode while late ones are prefilled. */

@@ -20,8 +20,12 @@ export interface ResolveOptions {
 /** The directory with the checkpoint's files. */
 export async function resolveModel(model: string, options: ResolveOptions = {}): Promise<string> {
   const { revision = "main", onProgress, signal } = options;
-  // Absolute: the engine's worker reads it later, and the program may have changed its directory by then.
-  if (!isHubId(model) || (await existsHere(model))) return resolve(model);
+  if (!isHubId(model) || (await existsHere(model))) {
+    if (options.revision !== undefined)
+      throw invalid("a Hub id (owner/name) and no directory, since revision is given,", "model", model);
+    // Absolute: the engine's worker reads it later, and the program may have changed its directory by then.
+    return resolve(model);
+  }
   if (!isRevision(revision)) throw invalid("a branch, a tag or a commit", "revision", revision);
   return snapshot({ id: model, revision, settings: hubSettings(), onProgress, signal });
 }

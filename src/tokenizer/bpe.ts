@@ -9,6 +9,8 @@
 
 const CACHED_WORDS = 20_000;
 const CACHED_LENGTH = 64;
+/** [merges, 3]: the ids of the left half, of the right half and of both together. A merge's index is its rank. */
+export type Merges = Int32Array;
 /** A queue entry is rank * 2^31 + position in one double: exact below 2^53, so ranks must stay below 2^22. */
 const POSITIONS = 2 ** 31;
 export const MAX_MERGES = 2 ** 22;
@@ -16,23 +18,19 @@ export const MAX_MERGES = 2 ** 22;
 export class Bpe {
   readonly #idOf: ReadonlyMap<string, number>;
   readonly #tokenOf: readonly (string | undefined)[];
-  readonly #stride: number;
-  readonly #rankOf = new Map<number, number>(); // left * stride + right → rank
-  readonly #mergedId: number[] = []; // rank → the id of the merged token
+  readonly #merges: Merges;
+  readonly #slots: Int32Array; // an open hash table of ranks, by pair; -1 = free
   readonly #cache = new Map<string, string[]>();
 
-  /** Ids are below `tokenOf.length`. Merges come by addMerge. */
-  constructor(idOf: ReadonlyMap<string, number>, tokenOf: readonly (string | undefined)[]) {
+  constructor(idOf: ReadonlyMap<string, number>, tokenOf: readonly (string | undefined)[], merges: Merges) {
     this.#idOf = idOf;
     this.#tokenOf = tokenOf;
-    this.#stride = tokenOf.length;
-  }
-
-  /** The merge of the next rank: the first call's is 0. Precondition: its halves and their union are in `idOf`. */
-  addMerge([left, right]: readonly [string, string]): void {
+    this.#merges = merges;
+    const count = merges.length / 3;
+    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * count + 1))).fill(-1);
     // A pair listed twice has its last rank, as in Hugging Face's map of merges.
-    this.#rankOf.set(this.#idOf.get(left)! * this.#stride + this.#idOf.get(right)!, this.#mergedId.length);
-    this.#mergedId.push(this.#idOf.get(left + right)!);
+    for (let rank = 0; rank < count; ++rank)
+      this.#slots[this.#slotOf(merges[3 * rank]!, merges[3 * rank + 1]!)] = rank;
   }
 
   /** The tokens of one pre-token. Characters that the vocabulary lacks come back as they are. */
@@ -68,7 +66,7 @@ export class Bpe {
       const right = next[at]!;
       // An entry is stale when its pair has changed since; a changed pair was offered again with its own rank.
       if (ids[at]! < 0 || right >= n || this.#rank(ids[at]!, ids[right]!) !== rank) continue;
-      ids[at] = this.#mergedId[rank]!;
+      ids[at] = this.#merges[3 * rank + 2]!;
       ids[right] = -2;
       const after = next[right]!;
       next[at] = after;
@@ -83,13 +81,24 @@ export class Bpe {
     return tokens;
   }
 
-  #rank(left: number, right: number): number | undefined {
-    return left < 0 || right < 0 ? undefined : this.#rankOf.get(left * this.#stride + right);
+  /** -1 where the two do not merge. */
+  #rank(left: number, right: number): number {
+    return this.#slots[this.#slotOf(left, right)]!;
+  }
+
+  /** Where the pair's rank stands, or would. */
+  #slotOf(left: number, right: number): number {
+    const last = this.#slots.length - 1;
+    const hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
+    for (let slot = (hash ^ (hash >>> 15)) & last; ; slot = (slot + 1) & last) {
+      const rank = this.#slots[slot]!;
+      if (rank < 0 || (this.#merges[3 * rank] === left && this.#merges[3 * rank + 1] === right)) return slot;
+    }
   }
 
   #offer(queue: MinQueue, ids: Int32Array, left: number, right: number): void {
     const rank = this.#rank(ids[left]!, ids[right]!);
-    if (rank !== undefined) queue.push(rank * POSITIONS + left);
+    if (rank >= 0) queue.push(rank * POSITIONS + left);
   }
 }
 

@@ -9,8 +9,8 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { invalid, LockstepError, show } from "../errors.js";
-import { mapInTurns } from "../turns.js";
-import { MAX_MERGES } from "./bpe.js";
+import { forEachInTurns } from "../turns.js";
+import { MAX_MERGES, type Merges } from "./bpe.js";
 
 type Json = Record<string, unknown>;
 
@@ -23,8 +23,11 @@ export interface AddedTokenEntry {
 export interface TokenizerFiles {
   /** tokenizer.json, checked. */
   json: Json;
-  vocabulary: Map<string, number>;
-  merges: [string, string][];
+  /** Of the vocabulary's tokens and the added ones. */
+  ids: Map<string, number>;
+  /** By id: the other way round. */
+  tokens: (string | undefined)[];
+  merges: Merges;
   addedTokens: AddedTokenEntry[];
   /** bos_token, eos_token and so on, as far as tokenizer_config.json sets them. */
   specialTokens: Record<string, string>;
@@ -56,12 +59,18 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
   const jinja = await readOptional(directory, "chat_template.jinja");
   const fail = (reason: string) => malformed(directory, "tokenizer.json", reason);
   const failConfig = (reason: string) => malformed(directory, "tokenizer_config.json", reason);
-  const vocabulary = await checkModel(json, fail);
+  const model = checkModel(json, fail);
+  const vocabulary = await checkVocabulary(model, fail);
+  const merges = await checkMerges(model, vocabulary, fail); // of the vocabulary alone, so before the added tokens
+  const { ids, tokens } = vocabulary;
+  const addedTokens = checkAddedTokens(json, tokens, fail);
+  for (const { id, content } of addedTokens) ids.set(content, id);
   return {
     json,
-    merges: await checkMerges(json.model as Json, vocabulary, fail),
-    addedTokens: checkAddedTokens(json, vocabulary, fail),
-    vocabulary,
+    ids,
+    tokens,
+    merges,
+    addedTokens,
     specialTokens: readSpecialTokens(config, failConfig),
     additionalSpecialTokens: readAdditionalTokens(config, failConfig),
     chatTemplate: jinja ? decode(jinja, directory, "chat_template.jinja") : readTemplate(config, failConfig),
@@ -105,8 +114,8 @@ function parseObject(bytes: Uint8Array, directory: string, file: string): Json {
 
 type Fail = (reason: string) => LockstepError;
 
-/** The vocabulary of a byte-level BPE without the variations that Qwen3 does not use. */
-async function checkModel(json: Json, fail: Fail): Promise<Map<string, number>> {
+/** A byte-level BPE without the variations that Qwen3 does not use. */
+function checkModel(json: Json, fail: Fail): Json {
   const model = json.model;
   if (!isObject(model)) throw fail(`model is ${show(model)}, not an object`);
   if (model.type !== "BPE") throw fail(`model.type is ${show(model.type)}; only 'BPE' is supported`);
@@ -118,54 +127,68 @@ async function checkModel(json: Json, fail: Fail): Promise<Map<string, number>> 
   for (const key of ["dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"]) {
     if (model[key]) throw fail(`model.${key} is ${show(model[key])}, which is not supported`);
   }
-  if (!isObject(model.vocab)) throw fail(`model.vocab is ${show(model.vocab)}, not an object`);
-  const vocabulary = new Map<string, number>();
-  const seen = new Set<number>();
-  const ids = model.vocab;
-  await mapInTurns(Object.keys(ids), (token) => {
-    const id = ids[token];
+  return model;
+}
+
+async function checkVocabulary({ vocab }: Json, fail: Fail): Promise<Pick<TokenizerFiles, "ids" | "tokens">> {
+  if (!isObject(vocab)) throw fail(`model.vocab is ${show(vocab)}, not an object`);
+  const ids = new Map<string, number>();
+  const tokens: (string | undefined)[] = [];
+  await forEachInTurns(Object.keys(vocab), (token) => {
+    const id = vocab[token];
     if (!isId(id)) throw fail(`model.vocab gives ${show(token)} the id ${show(id)}`);
-    if (seen.has(id)) throw fail(`model.vocab gives the id ${id} twice, once to ${show(token)}`);
-    seen.add(id);
-    vocabulary.set(token, id);
+    if (tokens[id] !== undefined) throw fail(`model.vocab gives the id ${id} twice, once to ${show(token)}`);
+    tokens[id] = token;
+    ids.set(token, id);
   });
-  if (vocabulary.size === 0) throw fail("model.vocab is empty");
-  return vocabulary;
+  if (ids.size === 0) throw fail("model.vocab is empty");
+  return { ids, tokens };
 }
 
 /** Accepts both notations: "a b" and ["a", "b"]. */
 async function checkMerges(
-  model: Json,
-  vocabulary: Map<string, number>,
+  { merges }: Json,
+  { ids, tokens }: Pick<TokenizerFiles, "ids" | "tokens">,
   fail: Fail,
-): Promise<[string, string][]> {
-  const merges = model.merges;
+): Promise<Merges> {
   if (!Array.isArray(merges)) throw fail(`model.merges is ${show(merges)}, not an array`);
   if (merges.length >= MAX_MERGES)
     throw fail(`model.merges has ${merges.length} entries, more than ${MAX_MERGES}`);
-  return mapInTurns(merges, (merge: unknown, i): [string, string] => {
+  const idOf = (token: string, i: number): number => {
+    const id = ids.get(token);
+    if (id === undefined) throw fail(`model.merges[${i}] needs the token ${show(token)}, not in model.vocab`);
+    return id;
+  };
+  const checked = new Int32Array(3 * merges.length);
+  let both = -1;
+  await forEachInTurns(merges, (merge: unknown, i) => {
     const pair: unknown = typeof merge === "string" ? merge.split(" ") : merge;
-    if (
-      !Array.isArray(pair) ||
-      pair.length !== 2 ||
-      pair.some((part) => typeof part !== "string" || part === "")
-    )
-      throw fail(`model.merges[${i}] is ${show(merge)}, not a pair of tokens`);
-    const [left, right] = pair as [string, string];
-    for (const token of [left, right, left + right]) {
-      if (!vocabulary.has(token))
-        throw fail(`model.merges[${i}] needs the token ${show(token)}, not in model.vocab`);
-    }
-    return [left, right];
+    if (!isPair(pair)) throw fail(`model.merges[${i}] is ${show(merge)}, not a pair of tokens`);
+    const [left, right] = pair;
+    checked[3 * i] = idOf(left, i);
+    checked[3 * i + 1] = idOf(right, i);
+    // Most merges make the token after the last merge's: a look at it spares joining two strings.
+    both = isJoined(tokens[both + 1], left, right) ? both + 1 : idOf(left + right, i);
+    checked[3 * i + 2] = both;
   });
+  return checked;
 }
 
-function checkAddedTokens(json: Json, vocabulary: Map<string, number>, fail: Fail): AddedTokenEntry[] {
+function isJoined(token: string | undefined, left: string, right: string): boolean {
+  return token?.length === left.length + right.length && token.startsWith(left) && token.endsWith(right);
+}
+
+function isPair(value: unknown): value is [string, string] {
+  if (!Array.isArray(value) || value.length !== 2) return false;
+  const [left, right] = value;
+  return typeof left === "string" && typeof right === "string" && left !== "" && right !== "";
+}
+
+/** Puts them into `tokens`, too. */
+function checkAddedTokens(json: Json, tokens: (string | undefined)[], fail: Fail): AddedTokenEntry[] {
   json.added_tokens ??= [];
   const entries = json.added_tokens;
   if (!Array.isArray(entries)) throw fail(`added_tokens is ${show(entries)}, not an array`);
-  const owner = new Map<number, string>();
-  for (const [token, id] of vocabulary) owner.set(id, token);
   return entries.map((entry: unknown, i): AddedTokenEntry => {
     const where = `added_tokens[${i}]`;
     if (!isObject(entry)) throw fail(`${where} is ${show(entry)}, not an object`);
@@ -176,10 +199,10 @@ function checkAddedTokens(json: Json, vocabulary: Map<string, number>, fail: Fai
       if (entry[key] !== undefined && typeof entry[key] !== "boolean")
         throw fail(`${where}.${key} is ${show(entry[key])}, not a boolean`);
     }
-    const other = owner.get(id);
+    const other = tokens[id];
     if (other !== undefined && other !== content)
       throw fail(`${where} gives ${show(content)} the id ${id}, which is ${show(other)}'s`);
-    owner.set(id, content);
+    tokens[id] = content;
     return { id, content, special: special as boolean };
   });
 }

@@ -4,10 +4,25 @@
  * JS main thread, one matcher per sequence. Must not use regular expressions, and must not look at a unit of text
  * more than an amortised constant number of times, whatever the stop strings (R14).
  */
+import { itemsOf } from "../check.js";
 import { invalid } from "../errors.js";
 
 /** Caps what one request can make us build: about 100 bytes of trie per unit. */
 const MAX_TOTAL_UNITS = 65_536;
+
+/** A copy of the caller's list; what is not a list of non-empty strings is refused. */
+export function checkStopStrings(stops: unknown): string[] {
+  if (!Array.isArray(stops)) throw invalid("an array of strings", "stop", stops);
+  let total = 0;
+  return itemsOf(stops, "stop", MAX_TOTAL_UNITS, "stop strings").map((stop, i) => {
+    if (typeof stop !== "string" || stop === "" || !stop.isWellFormed())
+      throw invalid("a non-empty string without lone surrogates", `stop[${i}]`, stop);
+    total += stop.length;
+    if (total > MAX_TOTAL_UNITS)
+      throw invalid(`stop strings of at most ${MAX_TOTAL_UNITS} characters in total`, "stop", total);
+    return stop;
+  });
+}
 
 export interface StopResult {
   /** Text that is safe to show now. */
@@ -39,18 +54,7 @@ export class StopMatcher {
   #stop: string | undefined;
 
   constructor(stops: readonly string[], { includeStop = false }: { includeStop?: boolean } = {}) {
-    if (!Array.isArray(stops)) throw invalid("an array of strings", "stop", stops);
-    if (stops.length > MAX_TOTAL_UNITS)
-      throw invalid(`at most ${MAX_TOTAL_UNITS} stop strings`, "stop", stops);
-    let total = 0;
-    Array.from(stops).forEach((stop, i) => {
-      if (typeof stop !== "string" || stop === "" || !stop.isWellFormed())
-        throw invalid("a non-empty string without lone surrogates", `stop[${i}]`, stop);
-      total += stop.length;
-    });
-    if (total > MAX_TOTAL_UNITS)
-      throw invalid(`stop strings of at most ${MAX_TOTAL_UNITS} characters in total`, "stop", total);
-    this.#stops = [...stops];
+    this.#stops = checkStopStrings(stops);
     this.#includeStop = includeStop;
     this.#build();
   }

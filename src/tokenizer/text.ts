@@ -56,6 +56,9 @@ const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = (() => {
   return map;
 })();
 
+/** That alphabet, in no order. */
+export const BYTE_CHARACTERS: readonly string[] = [...BYTE_OF_CHARACTER.keys()];
+
 /** The bytes of a token as the ByteLevel decoder reads it; a token outside the alphabet is its own UTF-8. */
 export function bytesOfToken(token: string): Uint8Array {
   const bytes = new Uint8Array(token.length);

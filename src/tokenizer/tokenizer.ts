@@ -8,13 +8,19 @@
  * decoding is ours: the library's decode looks at every added token for every token, and cannot stream.
  */
 import * as huggingface from "@huggingface/tokenizers";
-import { ChatTemplate, type ChatTemplateOptions } from "../chat/template.js";
+import {
+  ChatTemplate,
+  type ChatTemplateOptions,
+  FULL,
+  templateVariables,
+  type Variables,
+} from "../chat/template.js";
 import type { ChatMessage } from "../chat/types.js";
-import { boolean, checkOptions } from "../check.js";
-import { invalid, LockstepError } from "../errors.js";
-import { mapInTurns } from "../turns.js";
+import { boolean, checkOptions, isList, reading } from "../check.js";
+import { invalid, LockstepError, notConstructible } from "../errors.js";
 import { Bpe } from "./bpe.js";
 import { DecodeStream } from "./decode-stream.js";
+import { longestText } from "./fewest-tokens.js";
 import { malformed, readTokenizerFiles, type TokenizerFiles } from "./files.js";
 import { orderLongMarkRuns } from "./normalize.js";
 import { bytesOfToken, decodeUtf8, requireWellFormed } from "./text.js";
@@ -35,6 +41,9 @@ const Library = huggingface.Tokenizer as unknown as new (json: object, config: o
 /** More compiled templates than anyone alternates between. */
 const CACHED_TEMPLATES = 16;
 
+/** What only Tokenizer.fromDirectory can pass to the constructor. */
+const kFromDirectory = Symbol("Tokenizer.fromDirectory");
+
 export class Tokenizer {
   /** One above the highest id. A model's vocab_size may be larger: its padding rows have no token. */
   readonly vocabularySize: number;
@@ -47,6 +56,7 @@ export class Tokenizer {
 
   readonly #library: Library;
   readonly #composes: boolean;
+  readonly #longestText: number;
   readonly #tokens: readonly (string | undefined)[]; // by id
   readonly #bytes: (Uint8Array | undefined)[] = []; // by id, filled on first use
   readonly #specialTokens: Readonly<Record<string, string>>;
@@ -55,33 +65,28 @@ export class Tokenizer {
 
   /** Throws NO_TOKENIZER without a tokenizer.json, INVALID_CHECKPOINT with the file's name and the reason for a bad one. */
   static async fromDirectory(directory: string): Promise<Tokenizer> {
+    if (typeof directory !== "string") throw invalid("a string", "the tokenizer's directory", directory);
     const files = await readTokenizerFiles(directory);
     try {
-      const ids = new Map(files.vocabulary);
-      for (const { id, content } of files.addedTokens) ids.set(content, id);
-      const tokens: (string | undefined)[] = []; // by id
-      for (const [token, id] of ids) tokens[id] = token;
-      const bpe = new Bpe(files.vocabulary, tokens);
-      await mapInTurns(files.merges, (merge) => bpe.addMerge(merge));
-      return new Tokenizer(files, ids, tokens, bpe);
+      return new Tokenizer(kFromDirectory, files);
     } catch (cause) {
       // What the checks let through and the library refuses: an unknown pre-tokenizer, a bad expression.
       throw malformed(directory, "tokenizer.json", (cause as Error).message, cause);
     }
   }
 
-  private constructor(
-    files: TokenizerFiles,
-    ids: ReadonlyMap<string, number>,
-    tokens: readonly (string | undefined)[],
-    bpe: Bpe,
-  ) {
+  private constructor(from: typeof kFromDirectory, files: TokenizerFiles) {
+    if (from !== kFromDirectory)
+      throw notConstructible("a tokenizer", "await Tokenizer.fromDirectory(directory)");
+    const { ids, tokens } = files;
+    const bpe = new Bpe(ids, tokens, files.merges);
     // Without vocabulary and merges, which are ours: indexing them is nearly all of the library's start.
     const model = { ...(files.json.model as object), vocab: {}, merges: [] };
     this.#library = new Library({ ...files.json, model }, {});
     this.#library.model.tokens_to_ids = ids;
     this.#library.model.bpe = (word) => bpe.split(word);
     this.#composes = (files.json.normalizer as { type?: unknown } | null)?.type === "NFC";
+    this.#longestText = longestText(files);
     this.#tokens = tokens;
     this.vocabularySize = tokens.length;
     this.fingerprint = files.fingerprint;
@@ -112,18 +117,25 @@ export class Tokenizer {
     return this.#library.encode(ordered, { add_special_tokens: false }).ids;
   }
 
+  /** A lower bound of what `encode` gives, from the text's length: no work, however long it is. */
+  fewestTokens(text: string): number {
+    if (typeof text !== "string") throw invalid("a string", "the text to count", text);
+    return Math.ceil(text.length / this.#longestText);
+  }
+
   /** The text of `ids`. Ids without a token (a model's padding rows) give nothing; invalid UTF-8 gives U+FFFD. */
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string {
     const { skipSpecialTokens = false } = checkDecodeOptions(options);
-    const isList =
-      typeof ids === "object" && ids !== null && Number.isInteger((ids as { length: unknown }).length);
-    if (!isList) throw invalid("an array of token ids", "the ids to decode", ids);
     const parts: Uint8Array[] = [];
-    for (let i = 0; i < ids.length; ++i) {
-      const id = ids[i]!;
-      if (!isTokenId(id)) throw invalid("an integer in [0, 2^31)", `the token id at index ${i}`, id);
-      if (!skipSpecialTokens || !this.specialTokenIds.has(id)) parts.push(this.tokenBytes(id));
-    }
+    reading("ids to decode", () => {
+      if (!isList(ids)) throw invalid("an array of token ids", "the ids to decode", ids);
+      const { length } = ids;
+      for (let i = 0; i < length; ++i) {
+        const id = ids[i];
+        if (!isTokenId(id)) throw invalid("an integer in [0, 2^31)", `the token id at index ${i}`, id);
+        if (!skipSpecialTokens || !this.specialTokenIds.has(id)) parts.push(this.tokenBytes(id));
+      }
+    });
     return decodeUtf8(Buffer.concat(parts));
   }
 
@@ -132,13 +144,13 @@ export class Tokenizer {
     const { skipSpecialTokens = false } = checkDecodeOptions(options);
     const skipped = skipSpecialTokens ? this.specialTokenIds : new Set<number>();
     return new DecodeStream((id) => {
-      if (!isTokenId(id)) throw invalid("an integer in [0, 2^31)", "the token id", id);
       return skipped.has(id) ? NO_BYTES : this.tokenBytes(id);
     });
   }
 
   /** The bytes that a token stands for: not always whole characters. Empty for an id without a token. */
   tokenBytes(id: number): Uint8Array {
+    if (!isTokenId(id)) throw invalid("an integer in [0, 2^31)", "the token id", id);
     const known = this.#bytes[id];
     if (known) return known;
     const token = this.#tokens[id];
@@ -150,7 +162,16 @@ export class Tokenizer {
 
   /** A conversation as the model reads it. The default of addGenerationPrompt is Hugging Face's: false. */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
-    const given = (options as ChatTemplateOptions | null)?.chatTemplate;
+    const { template, variables } = this.chatTemplateCall(messages, options);
+    return template.renderVariables(variables.values, FULL);
+  }
+
+  /** What applyChatTemplate renders, for whoever renders it elsewhere. @internal */
+  chatTemplateCall(
+    messages: readonly ChatMessage[],
+    options: ChatTemplateOptions = {},
+  ): { template: ChatTemplate; variables: Variables } {
+    const given = reading("chatTemplate", () => (options as ChatTemplateOptions | null)?.chatTemplate);
     if (given !== undefined && typeof given !== "string") throw invalid("a string", "chatTemplate", given);
     const source = given ?? this.#chatTemplate;
     if (source === undefined)
@@ -158,10 +179,11 @@ export class Tokenizer {
         "TEMPLATE_ERROR",
         "This checkpoint has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): pass chatTemplate",
       );
-    return this.#compiled(source).render(messages, options, this.#specialTokens);
+    const variables = templateVariables(messages, options, this.#specialTokens);
+    return { template: this.#cached(source), variables };
   }
 
-  #compiled(source: string): ChatTemplate {
+  #cached(source: string): ChatTemplate {
     let template = this.#templates.get(source);
     if (!template) {
       template = new ChatTemplate(source);

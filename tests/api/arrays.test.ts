@@ -79,8 +79,8 @@ describe("an array", () => {
     await expect(engine.score([kTokens, { tokens }], { tokenIds: ids })).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
       message:
-        "Expected at most 4000000 listed logprobs in one result but 2000 positions with 2001 each make 4002000: " +
-        "lower topLogprobs or the number of tokenIds, or raise from (prompt[1])",
+        "prompt[1]: Expected at most 4000000 listed logprobs in one result but 2000 positions with 2001 each make 4002000: " +
+        "lower topLogprobs or the number of tokenIds, or raise from",
     });
     const [score] = await engine.score([{ tokens }], { tokenIds: ids, from: 1999 });
     expect(score!.tokenIdLogprobs![0]).toHaveLength(2001);

@@ -2,13 +2,17 @@
  * The likely misuses of the API. Each is refused with a code and a message that says what was expected, what came and
  * where; and the engine serves the next caller as if nothing had happened.
  */
+import { runInNewContext } from "node:vm";
 import {
   Engine,
   type ErrorCode,
   LockstepError,
+  measureFloors,
   type Prompt,
   type SamplingOptions,
   type ScoreOptions,
+  samplingDistribution,
+  Tokenizer,
 } from "lockstep";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { kDemoModel, kEndless, kTokens } from "./support.js";
@@ -110,6 +114,7 @@ const samplingRows: Row[] = [
   [{ max_tokens: 5 }, /'max_tokens': did you mean maxTokens\?/],
   [{ top_p: 0.5 }, /'top_p': did you mean topP\?/],
   [{ stopTokens: [1] }, /'stopTokens': did you mean stopTokenIds\?/],
+  [{ ["k".repeat(200)]: 1 }, /received 'k{42}\.{3}k{15}'\. Known: /],
   [{ somethingElse: 1 }, /received 'somethingElse'\. Known: maxTokens, /],
   [{ constructor: 1 }, /received 'constructor'/],
   [{ toString: 1 }, /received 'toString'/],
@@ -178,6 +183,9 @@ const promptRows: Row[] = [
   [{ tokens: 12 }, /an array or a typed array of token ids/],
   [{ tokens: null }, /an array or a typed array of token ids/],
   [{ tokens: [1], temperature: 0 }, /known option in prompt but received 'temperature'/],
+  [{ text: "a", foo: 1 }, /received 'foo'\. Known: text, tokens, messages, tools, enableThinking, /],
+  [{ text: "a", tools: [] }, "Expected tools with messages only in prompt but received it with text"],
+  [{ tokens: [1], enableThinking: true }, /^Expected enableThinking with messages only in prompt/],
   [{ tokens: [1], constructor: 1 }, /received 'constructor'/],
   [{ messages: [{ role: "user", content: "x" }], enableThinking: "yes" }, /a boolean for enableThinking/],
   [
@@ -208,14 +216,24 @@ const promptRows: Row[] = [
     "PROMPT_TOO_LONG",
   ],
   [{ tokens: new Uint16Array(60_000) }, /at most 2047 tokens but received 60000\b/, "PROMPT_TOO_LONG"],
-  ["long ".repeat(50_000), /at most 2047 tokens but received \d{5,}\b/, "PROMPT_TOO_LONG"],
+  ["long ".repeat(1_000), /at most 2047 tokens but received \d{4,}: the context/, "PROMPT_TOO_LONG"],
+  [
+    "long ".repeat(50_000), // by its length alone
+    /at most 2047 tokens but received at least 10417 \(a text of 250000 characters\): the context holds 2048/,
+    "PROMPT_TOO_LONG",
+  ],
+  [
+    { messages: [{ role: "user", content: "long ".repeat(50_000) }] }, // so, too, once it is rendered
+    /at most 2047 tokens but received at least 104\d\d \(a text of 250\d\d\d characters\)/,
+    "PROMPT_TOO_LONG",
+  ],
 ];
 
 const scoreRows: Row[] = [
   ...option("from", "an integer in [0, 2147483647]", -1, 0.5, "0", nan, null),
   [
     { from: 8 },
-    /^Expected at most the input's length of 7 tokens for from but received 8(?: \(prompt\[0\]\))?$/,
+    /^(?:prompt\[0\]: )?Expected at most the input's length of 7 tokens for from but received 8$/,
   ],
   ...option("topLogprobs", "an integer in [0, 1024]", -1, 1025, true),
   ...option("tokenIds", "a token id in [0, 704)", [704], [-1], ["5"]),
@@ -250,6 +268,7 @@ const loadRows: Row[] = [
   [{ kvCacheTokens: 2 ** 31 - 1 }, /KV cache of 2147483647 tokens takes \d+ bytes/, "OUT_OF_MEMORY"],
   [{ speculation: false }, /speculation is not supported/, "NOT_SUPPORTED"],
   ...option("revision", "a string", 5, null),
+  [{ revision: "main" }, /^Expected a Hub id .*, since revision is given, for model but received '/],
   [{ weights: "mmap" }, /for weights but received 'mmap'/],
   [ownProto, /received '__proto__'/],
   [null, /^Expected an object for Engine\.load options but received null$/],
@@ -264,8 +283,42 @@ const modelRows: Row[] = [
   [5, /model/],
   [{ model: kDemoModel }, /model/],
   [`${kDemoModel}/nowhere`, /nowhere: Expected a directory .* nothing of this name/, "MODEL_NOT_FOUND"],
+  [
+    "gpt2",
+    /gpt2: Expected .*, or a Hub id \(owner\/name\), but there is nothing of this name$/,
+    "MODEL_NOT_FOUND",
+  ],
+  ["x".repeat(1e5), /^.{1900,2000}$/, "MODEL_NOT_FOUND"],
   [`${kDemoModel}/config.json`, /this is not a directory/, "MODEL_NOT_FOUND"],
   ["with\0zero", /zero/, "MODEL_NOT_FOUND"],
+];
+
+const boom = (): never => {
+  throw new Error("boom");
+};
+function revoked(target: object): object {
+  const { proxy, revoke } = Proxy.revocable(target, {});
+  revoke();
+  return proxy;
+}
+/** Throws something that cannot even be looked at. */
+const throwing = (target: object) =>
+  new Proxy(target, {
+    get: () => {
+      throw revoked({});
+    },
+    ownKeys: boom,
+    getPrototypeOf: boom,
+  });
+const hostileObjects: [string, () => unknown][] = [
+  ["a revoked object", () => revoked({})],
+  ["a revoked array", () => revoked([])],
+  ["a proxy", () => throwing({})],
+  ["a proxy of an array", () => throwing([1])],
+  ["a getter", () => Object.defineProperty({}, "tokens", { get: boom, enumerable: true })],
+  ["an array's getter", () => Object.defineProperty([1], 0, { get: boom })],
+  ["a getter as length", () => Object.defineProperty({}, "length", { get: boom, enumerable: true })],
+  ["an object that throws as a string or a number", () => ({ toString: boom, valueOf: boom })],
 ];
 
 describe("misuse", () => {
@@ -303,11 +356,11 @@ describe("misuse", () => {
     const { promptTokens } = engine.stats();
     await expectRefusal(
       () => engine.generate([kTokens, { tokens: [704] }]),
-      [0, /tokens\[0\] but received 704/],
+      [0, "prompt[1]: Expected a token id in [0, 704) for tokens[0] but received 704"],
     );
     await expectRefusal(
       () => engine.generate([1, 2, 3] as unknown as Prompt[]),
-      [0, /for prompt but received 1 \(prompt\[0\]\)$/],
+      [0, /^prompt\[0\]: Expected .* for prompt but received 1$/],
     );
     await expectRefusal(
       () => engine.generate([["a"]] as unknown as Prompt[]),
@@ -325,6 +378,11 @@ describe("misuse", () => {
   it("of an input to score that does not fit", async () => {
     const row: Row = [0, /at most 2048 tokens but received 2049\b/, "PROMPT_TOO_LONG"];
     await expectRefusal(() => engine.score({ tokens: Array(2049).fill(1) }), row);
+    const text = "long ".repeat(20_000);
+    await expectRefusal(
+      () => engine.score(text),
+      [text, /at most 2048 .* at least 4167 /, "PROMPT_TOO_LONG"],
+    );
     expect((await engine.score({ tokens: Array(2048).fill(1) }, { from: 2040 })).logprobs).toHaveLength(8);
   });
 
@@ -352,6 +410,128 @@ describe("misuse", () => {
       code: "NOT_SUPPORTED",
       message: expect.stringMatching(/'quantum'.*'portable'/),
     });
+  });
+
+  it.each(hostileObjects)("of objects that throw when they are read: %s", async (_, make) => {
+    const calls: (() => unknown)[] = [
+      () => engine.generate(make() as Prompt),
+      () => engine.generate([kTokens, make() as Prompt]),
+      () => engine.generate({ tokens: make() as number[] }),
+      () => engine.generate({ messages: make() as never }),
+      () => engine.generate({ messages: [make() as never] }),
+      () => engine.generate(kTokens, make() as object),
+      () => engine.generate(kTokens, { logitBias: make() as never }),
+      () => engine.generate(kTokens, { stop: make() as never }),
+      () => engine.generate(kTokens, { stopTokenIds: make() as never }),
+      () => engine.generate(kTokens, { signal: make() as never }),
+      () => drain(make() as Prompt),
+      () => drain(kTokens, make() as object),
+      () => engine.score(make() as Prompt),
+      () => engine.score([make() as Prompt]),
+      () => engine.score(kTokens, make() as object),
+      () => engine.score(kTokens, { tokenIds: make() as never }),
+      () => Engine.load(kDemoModel, make() as object),
+      () => Engine.load(kDemoModel, { device: make() as never }),
+      () => measureFloors(make() as object),
+      () => samplingDistribution(make() as number[]),
+      () => samplingDistribution([1, 2], make() as object),
+      () => samplingDistribution([1, 2], {}, make() as number[]),
+      () => samplingDistribution([1, 2], {}, { output: make() as number[] }),
+      () => engine.tokenizer.encode(make() as string),
+      () => engine.tokenizer.decode(make() as number[]),
+      () => engine.tokenizer.decode([1], make() as object),
+      () => engine.tokenizer.decodeStream(make() as object),
+      () => engine.tokenizer.decodeStream().push(make() as number),
+      () => engine.tokenizer.tokenBytes(make() as number),
+      () => engine.tokenizer.applyChatTemplate(make() as never),
+      () => engine.tokenizer.applyChatTemplate([make() as never]),
+      () => engine.tokenizer.applyChatTemplate([{ role: "user", content: "x" }], make() as never),
+      () => Tokenizer.fromDirectory(make() as string),
+    ];
+    for (const call of calls) await expectRefusal(call, [String(call), /^(prompt\[\d\]: )?Expected /]);
+    expect(await serve()).toEqual(expected);
+  });
+
+  it("of one element of an array that throws, which is named", async () => {
+    const prompts = [kTokens, kTokens];
+    Object.defineProperty(prompts, 1, { get: boom });
+    const row: Row = ["a getter", "Expected prompt[1] that can be read but reading it threw: boom"];
+    await expectRefusal(() => engine.generate(prompts), row);
+    await expectRefusal(() => engine.score(prompts), row);
+  });
+
+  it("of arrays with an iterator of their own: their indices count", async () => {
+    function* endless() {
+      for (;;) yield kTokens;
+    }
+    const strange = <T extends object>(list: T, iterator: () => unknown) =>
+      Object.assign(list, { [Symbol.iterator]: iterator }) as never;
+    const options = { ...kEndless, maxTokens: 1 };
+    expect(await engine.generate(strange([kTokens], endless), options)).toHaveLength(1);
+    expect(await engine.score(strange([kTokens, kTokens], boom))).toHaveLength(2);
+    expect(samplingDistribution(strange([0, 0], [][Symbol.iterator]))).toEqual(Float32Array.of(0.5, 0.5));
+    const { text } = await engine.generate(kTokens, { ...options, stop: strange(["never"], endless) });
+    expect(text).toBeTypeOf("string");
+    const names = strange(["cuda:9", "cuda:9"], endless);
+    await expectRefusal(
+      () => Engine.load(kDemoModel, { device: names }),
+      ["", /cuda:9|device/, "NOT_SUPPORTED"],
+    );
+    const tooMany = strange(Array(1_000_001), () => [][Symbol.iterator]());
+    await expectRefusal(() => engine.generate(tooMany), ["", /^Expected at most 1000000 prompts in a call/]);
+  });
+
+  it("of what is a signal in name alone", async () => {
+    const signal = Object.create(AbortSignal.prototype);
+    const row: Row = ["", "Expected an AbortSignal for signal but received an object (AbortSignal)"];
+    await expectRefusal(() => engine.generate(kTokens, { signal }), row);
+    await expectRefusal(() => engine.score(kTokens, { signal }), row);
+    await expectRefusal(() => Engine.load(kDemoModel, { signal }), row);
+  });
+
+  it("of a signal that turns bad after it was checked: one request's error, and the engine goes on", async () => {
+    /** Its `name` throws from the `reads`-th reading on. */
+    const souring = (name: "aborted" | "addEventListener", reads: number) => {
+      const { signal } = new AbortController();
+      const value = signal[name];
+      return Object.defineProperty(signal, name, { get: () => (reads-- > 0 ? value : boom()) });
+    };
+    const submitted = () => souring("aborted", 1);
+    const started = () => souring("addEventListener", 0);
+    const calls: [() => unknown, ErrorCode][] = [
+      [() => engine.generate(kTokens, { maxTokens: 1, signal: submitted() }), "CALLBACK_FAILED"],
+      [() => drain(kTokens, { maxTokens: 1, signal: submitted() }), "CALLBACK_FAILED"],
+      [() => engine.generate(kTokens, { maxTokens: 1, signal: started() }), "INVALID_ARGUMENT"],
+      [() => engine.score(kTokens, { signal: started() }), "INVALID_ARGUMENT"],
+    ];
+    for (const [call, code] of calls) {
+      const error = await refusal(call);
+      expect(error).toMatchObject({ code, message: expect.stringMatching(/^Expected .* threw: boom$/) });
+      expect(error.cause).toMatchObject({ message: "boom" });
+    }
+    expect(await serve()).toEqual(expected);
+  });
+
+  it("of constructors, which name what to call instead", async () => {
+    for (const args of [[], [kDemoModel], [{}]]) {
+      const construct = (type: unknown) => new (type as new (...args: unknown[]) => object)(...args);
+      await expectRefusal(
+        () => construct(Engine),
+        ["", /^Expected await Engine\.load\(model\) to make an engine/],
+      );
+      await expectRefusal(() => construct(Tokenizer), ["", /^Expected await Tokenizer\.fromDirectory\(/]);
+    }
+  });
+
+  it("is not: what another realm or an array-like gives", async () => {
+    const options = { ...kEndless, maxTokens: 1 };
+    const logitBias = runInNewContext("new Map([[300, 1e6]])");
+    expect((await engine.generate(kTokens, { ...options, logitBias })).tokens).toEqual([300]);
+    const penalty = { presencePenalty: 100 };
+    expect(samplingDistribution({ length: 2, 0: 0, 1: 0 }, penalty, { length: 1, 0: 1 })).toEqual(
+      samplingDistribution([0, 0], penalty, [1]),
+    );
+    expect(Object.is((await engine.generate(kTokens, { ...options, seed: -0 })).seed, 0)).toBe(true);
   });
 
   it("is not what undefined is: absent", async () => {

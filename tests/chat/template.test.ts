@@ -12,6 +12,17 @@ function render(source: string, options: ChatTemplateOptions = {}, messages = hi
   return new ChatTemplate(source).render(messages, options);
 }
 
+const text = (length: number): ChatMessage[] => [{ role: "user", content: "x".repeat(length) }];
+
+/** A list whose text has 2^60 items. */
+const NESTED = "{% set n = namespace(x=[]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}";
+
+/** Looking for the second in the first takes V8 minutes, and nothing interrupts it. */
+const search: ChatMessage[] = [
+  { role: "user", content: "a".repeat(2 ** 20) },
+  { role: "user", content: `aaaaaaaab${"a".repeat(2 ** 19)}` },
+];
+
 describe("as Jinja2", () => {
   it.each([
     ["{{ x.strip('\\n') }}|", "  \n a |"],
@@ -23,6 +34,10 @@ describe("as Jinja2", () => {
     ["{{ '\ufeffa\u001c\u0085 '.strip() }}|", "\ufeffa|"],
     ["{{ 'xyab'.strip('yx') }}", "ab"],
     ["{{ 'a'.strip(none) }}", "a"],
+    ["{{ x['strip']('\\n') }}|", "  \n a |"],
+    ["{% set f = x.strip %}{{ f('\\n') }}|", "  \n a |"],
+    ["{{ '--a--' | trim(chars='-') }}", "a"],
+    ["{% filter trim('-') %}--a--{% endfilter %}", "a"],
   ])("strips exactly what it was asked to: %j", (source, expected) => {
     expect(render(source, { x: "\n  \n a \n\n" })).toBe(expected);
   });
@@ -73,6 +88,18 @@ describe("as Jinja2", () => {
     ["{{ nothing.x }}{{ dict.absent }}{{ list[99] }}|", "|"],
   ])("prints as Python: %j", (source, expected) => {
     expect(render(source, things)).toBe(expected);
+  });
+
+  it.each([
+    ["{{ ['a', none, true, 1.5, ['q']] | join(', ') }}", "a, None, True, 1.5, ['q']"],
+    ["{{ 'abc' | join('-') }} {{ [1, 2] | join(d='+') }} {{ [1, 2] | join }}", "a-b-c 1+2 12"],
+    ["{{ 'a-b--c'.split('-') }} {{ 'a-b--c'.split('-', 1) }}", "['a', 'b', '', 'c'] ['a', 'b--c']"],
+    ["{{ 'a-b-c'.replace('-', '+', 1) }} {{ 'abc' | replace('', '.') }}", "a+b-c .a.b.c."],
+    ["{% filter replace('a', 'bb') %}banana{% endfilter %}", "bbbnbbnbb"],
+    ["{{ 'a\nb\n\nc' | indent(width=2) }}", "a\n  b\n\n  c"],
+    ["{{ '-' in 'a-b' }} {{ 'z' not in 'a-b' }} {{ 'a' in ['a'] }}", "True True True"],
+  ])("handles text as Python: %j", (source, expected) => {
+    expect(render(source)).toBe(expected);
   });
 
   it.each([
@@ -139,6 +166,23 @@ describe("the variables", () => {
     );
   });
 
+  it("are not options misspelt", () => {
+    const misspelt = {
+      addGenerationPrompt: ["addGenerationPromt", "AddGenerationPrompt", "add_generation_promt"],
+      enableThinking: ["enableThinkin", "enable_thinkng", "enabelThinking"],
+      chatTemplate: ["chatTemplat"],
+      tools: ["tool", "Tools", "toolz"],
+    };
+    for (const [option, names] of Object.entries(misspelt))
+      for (const name of names) {
+        const message = `Expected a known option in chat template options but received '${name}': did you mean ${option}?`;
+        expect(() => render("x", { [name]: true })).toThrow(message);
+        expect(render("x", { [name]: undefined })).toBe("x");
+      }
+    for (const name of ["rules", "thinking", "template", "tool_choice", "generation_prompt", "docs"])
+      expect(render(`{{ ${name} }}`, { [name]: "kept" })).toBe("kept");
+  });
+
   it("drop keys that are undefined, as JSON.stringify does", () => {
     expect(render("{{ tools | tojson }}", { tools: [{ name: "f", description: undefined }] })).toBe(
       '[{"name": "f"}]',
@@ -192,7 +236,9 @@ describe("a caller's mistake", () => {
     expect(() => render("x", null as unknown as ChatTemplateOptions)).toThrow(/options/);
     const cyclic: Record<string, unknown> = {};
     cyclic.self = cyclic;
-    expect(() => render("x", { cyclic })).toThrow(/levels of nesting/);
+    expect(() => render("x", { cyclic })).toThrow(
+      /^Expected at most 200 levels of nesting for .{1,200} but received/,
+    );
   });
 
   it("is not: content that is null, absent or parts; calls bare or wrapped", () => {
@@ -222,7 +268,7 @@ describe("a template's mistake is a TEMPLATE_ERROR with its cause", () => {
     ],
     [
       "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
-      /a list of/,
+      /a list of|steps/,
     ],
     ["{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", /failed/],
     [
@@ -249,10 +295,42 @@ describe("a template's mistake is a TEMPLATE_ERROR with its cause", () => {
   );
 });
 
-it.each([
-  "{% for i in range(1000000) %}{% for j in range(1000000) %}{% endfor %}{% endfor %}",
-  "{% for i in range(2000) %}{{ range(100000) | sort | length }}{% endfor %}",
-  "{% for i in range(2000) %}{% set x = range(1000000)[::-1] %}{% endfor %}",
-])("is stopped, not waited for: %j", { timeout: 60_000 }, (source) => {
-  expect(() => render(source)).toThrow(expect.objectContaining({ code: "TEMPLATE_ERROR" }));
+/** What each would take without limits is between minutes and for ever. */
+const CLOCK_MS = 5_000;
+it.each<[string, ChatMessage[]?]>([
+  ["{% for i in range(1000000) %}{% for j in range(1000000) %}{% endfor %}{% endfor %}"],
+  ["{% for i in range(2000) %}{{ range(100000) | sort | length }}{% endfor %}"],
+  ["{% for i in range(2000) %}{% set x = range(1000000)[::-1] %}{% endfor %}"],
+  ["{% for i in range(1000000) %}{{ messages[0].content|replace('x','y') }}...{% endfor %}", text(2 ** 16)],
+  ["{% for i in range(1000000) %}{{ messages | tojson | length }}{% endfor %}", text(2 ** 20)],
+  ["{{ messages[0].content.replace('', messages[0].content) }}", text(100_000)],
+  ["{% set f = messages[0].content.replace %}{{ f('x', messages[0].content) }}", text(100_000)],
+  ["{{ range(1000) | join(messages[0].content) }}", text(100_000)],
+  ["{% filter indent(500000000) %}a\nb{% endfilter %}"],
+  [`${NESTED}{{ n.x }}`],
+  [`${NESTED}{{ n.x == n.x }}`],
+  [`${NESTED}{{ 'a' + n.x }}`],
+  ["{{ messages[1].content in messages[0].content }}", search],
+  ["{{ messages[0].content.split(messages[1].content) }}", search],
+  [" ".repeat(100_000)],
+])("is stopped, not waited for: %.100s", { timeout: 60_000 }, (source, messages = hi) => {
+  const start = performance.now();
+  expect(() => render(source, {}, messages)).toThrow(
+    expect.objectContaining({ code: "TEMPLATE_ERROR", message: expect.stringMatching(/more than/) }),
+  );
+  expect(performance.now() - start).toBeLessThan(2 * CLOCK_MS);
+});
+
+it("renders what a long conversation needs", { timeout: 60_000 }, () => {
+  const messages = Array.from({ length: 2_000 }, () => text(500)[0]!);
+  const source = "{% for m in messages %}{{ m.content.strip().split('y')[-1] }}{% endfor %}";
+  expect(render(source, {}, messages)).toBe("x".repeat(1_000_000));
+});
+
+it("refuses more than a conversation can be, before it is rendered", () => {
+  const many = Array.from({ length: 100_000 }, () => hi[0]!);
+  expect(() => render("x", {}, many)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+  expect(() => render("x", {}, text(2 ** 24 + 1))).toThrow(
+    /characters of text in all for messages\[0\].content/,
+  );
 });

@@ -57,7 +57,9 @@ describe("a place without a checkpoint is MODEL_NOT_FOUND", () => {
   it.each(["absent", "absent/deeper", "config.json", "config.json/x", "dangling"])("%s", async (name) => {
     const error = await refusal(join(place, name));
     expect(error.code).toBe("MODEL_NOT_FOUND");
-    expect(error.message).toMatch(/Expected a directory with config\.json and model\.safetensors but /);
+    expect(error.message).toMatch(
+      /Expected a directory with config\.json and model\.safetensors, or a Hub id \(owner\/name\), but /,
+    );
   });
 });
 

@@ -122,15 +122,20 @@ it.each([
   ["half a round", [MODEL, "--rounds", "1.5"], 2, /Expected an integer/],
   ["a model that is not there", [`${MODEL}-not`], 1, /^error: [^\n]*\(MODEL_NOT_FOUND\)\n$/],
   ["a revision that is none", ["some/model", "--revision", "../x"], 2, /for revision but received/],
-  ["a prompt beyond the context", [MODEL, "--prefill", "4000"], 1, /\(PROMPT_TOO_LONG\)\n$/],
+  [
+    "a prompt beyond the context",
+    [MODEL, "--prefill", "8,2048"],
+    1,
+    /at most 2047 tokens for --prefill but received 2048: .*\(PROMPT_TOO_LONG\)\n$/,
+  ],
   [
     "more tokens than the context has",
     [MODEL, "--prefill", "8", "--decode", "1", "--tokens", "3000"],
     1,
-    /too short/,
+    /at most 2047 tokens for --context and --tokens together but received 3128: .*\(PROMPT_TOO_LONG\)\n$/,
   ],
 ])("refuses %s", async (_, args, exitCode, expected) => {
-  const { code, stderr } = await runCli(["bench", ...args]);
+  const { code, stdout, stderr } = await runCli(["bench", ...args]);
   expect(stderr).toMatch(expected);
-  expect(code).toBe(exitCode);
+  expect({ code, stdout }).toEqual({ code: exitCode, stdout: "" }); // before anything is measured
 });

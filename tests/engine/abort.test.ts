@@ -45,9 +45,14 @@ describe("abort", () => {
 
   it("while a long text is encoded", async () => {
     const controller = new AbortController();
-    const generation = engine.generate("turn on the light ".repeat(300), { signal: controller.signal });
+    const text = "turn on the light ".repeat(300);
+    const promise = engine.generate(text, { signal: controller.signal });
     controller.abort();
-    expect(await generation).toMatchObject({ tokens: [], finishReason: "abort" });
+    const generation = await promise;
+    expect(generation).toMatchObject({ tokens: [], finishReason: "abort" });
+    // Its tokens are never counted, and what was handed out does not change any more.
+    await engine.generate(text, { maxTokens: 1 }); // the encoder takes texts in turn
+    expect(generation.usage).toEqual({ promptTokens: 0, completionTokens: 0, cachedTokens: 0 });
   });
 
   it("in the queue", async () => {

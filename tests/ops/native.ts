@@ -55,6 +55,7 @@ export interface SampleRow {
 export interface SampleResult {
   token: number;
   finite: boolean;
+  allBanned: boolean;
   logprob: number;
   temperatureLogprob: number;
   samplingLogprob: number;

@@ -194,19 +194,19 @@ describe.each(paths)("%s", (path) => {
         expect(one(logits, { temperature: 1, topLogprobs: 3 })).toMatchObject({
           token: -1,
           finite: false,
+          allBanned: false,
           top: [],
         });
       }
     }
-    expect(one(logitsOf([1, 2]), { banned: [0, 1] })).toMatchObject({ token: -1, finite: false });
-    expect(one(logitsOf([1, 2]), { banned: [0, 1], temperature: 1 })).toMatchObject({
-      token: -1,
-      finite: false,
-    });
-    expect(one(logitsOf([1, 2]), { banned: [1], temperature: 1, topK: 1 })).toMatchObject({
-      token: 0,
-      finite: true,
-    });
+    for (const temperature of [0, 1]) {
+      const none = { token: -1, finite: true, allBanned: true, top: [] };
+      const options = { banned: [0, 1], temperature, topLogprobs: 1 };
+      expect(one(logitsOf([1, 2]), options)).toMatchObject(none);
+      expect(one(logitsOf([1, Number.NaN]), options)).toMatchObject({ finite: false, allBanned: false });
+      const some = { banned: [1], temperature, topK: 1 };
+      expect(one(logitsOf([1, 2]), some)).toMatchObject({ token: 0, finite: true, allBanned: false });
+    }
     expect([...distribution(logitsOf([1, Number.NaN]), {})]).toEqual([Number.NaN, Number.NaN]);
   });
 

@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Engine, LoadOptions } from "lockstep";
 import { afterAll, describe, expect, it } from "vitest";
 import { randomSource, randomTokens } from "../model/random-checkpoint.js";
-import { kTinyVocab, poison, until, withEngine, writeTinyModel } from "./support.js";
+import { kDemoModel, kTinyVocab, poison, until, withEngine, writeTinyModel } from "./support.js";
 
 const model = writeTinyModel();
 const poisoned = writeTinyModel();
@@ -73,6 +73,25 @@ describe("rejected and failed", () => {
       await engine.close();
       expect(await refused(() => engine.score({ tokens: [1] }))).toBe("ENGINE_CLOSED");
       expect(engine.stats()).toMatchObject({ rejected: { ENGINE_CLOSED: 1 }, failed: {} });
+    }));
+
+  it("rejected: what the render worker refuses, as anything else", () =>
+    withEngine(kDemoModel, load, async (engine) => {
+      const messages = [{ role: "user" as const, content: "x".repeat(20_000) }]; // too long to be rendered at once
+      const bad = { messages, chatTemplate: "{{ raise_exception('no') }}" };
+      for (const call of [
+        () => engine.generate(bad),
+        () => engine.generate([bad, bad]),
+        () => drain(engine.stream(bad)),
+        () => engine.score(bad),
+        () => engine.score([bad, bad]),
+      ])
+        expect(await refused(call)).toBe("TEMPLATE_ERROR");
+      expect(await refused(() => engine.generate({ messages }))).toBe("PROMPT_TOO_LONG");
+      expect(engine.stats()).toMatchObject({
+        rejected: { TEMPLATE_ERROR: 5, PROMPT_TOO_LONG: 1 },
+        failed: {},
+      });
     }));
 
   it("failed: requests that the engine took and ended in an error", () =>

@@ -7,6 +7,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Engine } from "lockstep";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { removeVariants, variant } from "../api/support.js";
 import { kDemoModel, kEndless, kTokens } from "./support.js";
 
 const kP99Ms = 50;
@@ -28,11 +29,19 @@ async function delays(name: string, body: () => Promise<unknown>): Promise<{ p99
 
 describe("the event loop stays free", { timeout: 120_000 }, () => {
   let engine: Engine;
+  let roomy: Engine; // with a context that a megabyte might fit, for all that its length says: so it is encoded
   beforeAll(async () => {
+    const config = JSON.parse(await readFile(join(kDemoModel, "config.json"), "utf8"));
+    const model = variant({ "config.json": { ...config, max_position_embeddings: 2 ** 16 } });
     engine = await Engine.load(kDemoModel, { threads: 1 });
+    roomy = await Engine.load(model, { threads: 1, kvCacheTokens: 2 ** 16 });
     await engine.generate("warm up", { maxTokens: 2 });
   });
-  afterAll(() => engine.close());
+  afterAll(async () => {
+    await engine.close();
+    await roomy.close();
+    removeVariants();
+  });
 
   const random = (length: number, pick: () => string) => Array.from({ length }, pick).join("");
   const kLong: [string, string][] = [
@@ -63,7 +72,7 @@ describe("the event loop stays free", { timeout: 120_000 }, () => {
   it.each(kLong)("while a prompt is encoded: %s", async (name, text) => {
     const generating = engine.generate(kTokens, { ...kEndless, maxTokens: 400 });
     const { p99, max } = await delays(name, async () => {
-      await expect(engine.generate(text)).rejects.toMatchObject({ code: "PROMPT_TOO_LONG" });
+      await expect(roomy.generate(text)).rejects.toThrow(/at most 65535 tokens but received \d+:/);
     });
     await generating;
     expect(p99).toBeLessThan(kP99Ms);
@@ -90,6 +99,39 @@ describe("the event loop stays free", { timeout: 120_000 }, () => {
     const { max } = await delays("500 conversations", () =>
       engine.generate(Array(500).fill({ messages }), { maxTokens: 1 }),
     );
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
+  const kConversation = (count: number, content: string) => ({
+    messages: Array.from({ length: count }, (_, i) => ({ role: i % 2 ? "assistant" : "user", content })),
+  });
+
+  it("while one long conversation is rendered, and refused or scored", async () => {
+    const { max } = await delays("4,000 messages", async () => {
+      const long = kConversation(4_000, "turn on the light in the kitchen, please.");
+      await expect(engine.generate(long)).rejects.toMatchObject({ code: "PROMPT_TOO_LONG" });
+      const [short, failed] = await engine.score([kConversation(1, "hi"), long]);
+      expect([short!.error, failed!.error?.code]).toEqual([undefined, "PROMPT_TOO_LONG"]);
+    });
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
+  it.each([
+    ["loops", "{% for i in range(1000000) %}{% for j in range(1000000) %}{{ j }}{% endfor %}{% endfor %}"],
+    ["output", "{% for i in range(1000000) %}{{ messages[0].content|replace('x','y') }}...{% endfor %}"],
+    [
+      "nested lists",
+      "{% set n = namespace(x=[]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+    ],
+  ])("while a template wastes time: %s", { timeout: 60_000 }, async (name, chatTemplate) => {
+    const hostile = { ...kConversation(1, "x".repeat(2_000)), chatTemplate };
+    const generating = engine.generate(kTokens, { ...kEndless, maxTokens: 400 });
+    const { max } = await delays(name, async () => {
+      const refusal = { code: "TEMPLATE_ERROR", message: expect.stringContaining("prompt[1]: ") };
+      await expect(engine.generate(["hi", hostile])).rejects.toMatchObject(refusal);
+      await expect(engine.stream(hostile).next()).rejects.toMatchObject({ code: "TEMPLATE_ERROR" });
+    });
+    await generating;
     expect(max).toBeLessThan(kMaxMs);
   });
 

@@ -35,6 +35,17 @@ describe("a load that takes a while", { timeout: 120_000 }, () => {
     expect(ms).toBeLessThan(wholeMs - 200);
   });
 
+  it("stops when the tokenizer, read meanwhile, is malformed", async () => {
+    const tokenizer = join(directory, "tokenizer.json");
+    writeFileSync(tokenizer, "{}");
+    const { code, stdout, stderr } = await load("wait");
+    rmSync(tokenizer);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const { end, ms } = JSON.parse(stdout);
+    expect(end).toBe("LockstepError");
+    expect(ms).toBeLessThan(wholeMs - 200);
+  });
+
   it("stops when the process exits", async () => {
     const { code, stderr, msAfterGo } = await load("exit");
     expect({ code, stderr }).toEqual({ code: 7, stderr: "" });

@@ -26,6 +26,7 @@ export const kSamplingKeys = [
   ...["logprobs", "topLogprobs", "promptLogprobs", "forcedTokens", "cacheSalt", "signal"],
 ];
 export const kScoreKeys = ["topLogprobs", "tokenIds", "from", "cacheSalt", "signal"];
+export const kPromptKeys = ["text", "tokens", "messages", "tools", "enableThinking", "chatTemplate"];
 export const kLoadKeys = [
   ...[
     "device",

@@ -4,12 +4,27 @@
  */
 import { rmSync } from "node:fs";
 import fc from "fast-check";
-import { Engine, type Generation, LockstepError, samplingDistribution } from "lockstep";
+import {
+  Engine,
+  type Generation,
+  LockstepError,
+  measureFloors,
+  samplingDistribution,
+  Tokenizer,
+} from "lockstep";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { placeRanks } from "../../src/devices.js";
 import { checkLoadOptions, engineLimits } from "../../src/options.js";
-import { hostileOptionsOf, kLoadKeys, kSamplingKeys, kScoreKeys, optionsOf, values } from "./odd-options.js";
-import { kTinyVocab, runChild, whatCounts, writeTinyModel } from "./support.js";
+import {
+  hostileOptionsOf,
+  kLoadKeys,
+  kPromptKeys,
+  kSamplingKeys,
+  kScoreKeys,
+  optionsOf,
+  values,
+} from "./odd-options.js";
+import { kDemoModel, kTinyVocab, runChild, whatCounts, writeTinyModel } from "./support.js";
 
 const kCallersCodes = ["INVALID_ARGUMENT", "NOT_SUPPORTED", "NO_TOKENIZER"];
 
@@ -17,7 +32,7 @@ function expectTyped(error: unknown): void {
   if (!(error instanceof LockstepError)) throw error;
   expect(kCallersCodes).toContain(error.code);
   expect(error.message).toMatch(
-    /^Expected .* but (received |reading it threw: )|is not supported by this version|has no tokenizer/s,
+    /^(prompt\[\d+\]: )?Expected .* but (received |reading it threw: )|is not supported by this version|has no tokenizer/s,
   );
   expect(error.message.length).toBeLessThan(1000);
 }
@@ -97,13 +112,10 @@ describe("any options", { timeout: 120_000 }, () => {
   });
 
   it("of a prompt", async () => {
-    const property = fc.asyncProperty(
-      fc.oneof(values, optionsOf(["text", "tokens", "messages", "tools", "enableThinking", "chatTemplate"])),
-      async (prompt) => {
-        fc.pre(!Array.isArray(prompt));
-        await attempt(() => engine.generate(prompt as never, { maxTokens: 1 }));
-      },
-    );
+    const property = fc.asyncProperty(fc.oneof(values, optionsOf(kPromptKeys)), async (prompt) => {
+      fc.pre(!Array.isArray(prompt));
+      await attempt(() => engine.generate(prompt as never, { maxTokens: 1 }));
+    });
     await fc.assert(property, { numRuns: 2_000, seed: 15 });
   });
 
@@ -184,6 +196,27 @@ describe("any options", { timeout: 120_000 }, () => {
       await attempt(() => Engine.load(model, make() as never).then((loaded) => loaded.close()));
     });
     await fc.assert(property, { numRuns: 1_000, seed: 19 });
+  });
+
+  it("of samplingDistribution, measureFloors and applyChatTemplate, and prompts, that throw when they are read", async () => {
+    const tokenizer = await Tokenizer.fromDirectory(kDemoModel);
+    const messages = [{ role: "user" as const, content: "hi" }];
+    const given = [
+      hostileOptionsOf(kSamplingKeys),
+      hostileOptionsOf(["threads", "bufferBytes"]),
+      hostileOptionsOf(kPromptKeys),
+    ] as const;
+    const property = fc.asyncProperty(...given, async (sampling, floors, prompt) => {
+      await attempt(async () => samplingDistribution([1, 2, 3, 4], sampling() as never));
+      await attempt(async () => samplingDistribution(prompt() as never));
+      await attempt(async () => samplingDistribution([1, 2, 3, 4], {}, prompt() as never));
+      await attempt(() => measureFloors(floors() as never));
+      await attempt(async () => tokenizer.applyChatTemplate(messages, prompt() as never));
+      await attempt(async () => tokenizer.applyChatTemplate([prompt()] as never));
+      await attempt(() => engine.generate(prompt() as never, { maxTokens: 1 }));
+      await attempt(() => engine.score([{ tokens: [1] }, prompt()] as never));
+    });
+    await fc.assert(property, { numRuns: 1_000, seed: 20 });
   });
 
   it("leave engine and prototypes as they were", async () => {

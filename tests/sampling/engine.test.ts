@@ -95,8 +95,19 @@ describe("options", () => {
     });
     expect(forced.tokens).toEqual(Array(8).fill(300));
     const all = Object.fromEntries(Array.from({ length: kVocab }, (_, id) => [id, Number.NEGATIVE_INFINITY]));
-    await expect(generate({ temperature: 1, logitBias: all })).rejects.toMatchObject({
-      code: "NON_FINITE_LOGITS",
+    for (const temperature of [0, 1])
+      await expect(generate({ temperature, logitBias: all })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(
+          /^Expected a token to be left to sample after position \d+ but logitBias/,
+        ),
+      });
+    const { 696: _, ...allButEos } = all;
+    const biased = { temperature: 0, maxTokens: 2, logitBias: allButEos };
+    expect((await generate(biased)).tokens).toEqual([696]);
+    await expect(generate({ ...biased, minTokens: 1 })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("minTokens"),
     });
     expect((await generate({ temperature: 0, maxTokens: 1 })).tokens).toEqual(greedy.tokens);
   });

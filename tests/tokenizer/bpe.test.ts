@@ -24,9 +24,9 @@ function naive(word: string, merges: Merge[]): string[] {
 
 function build(merges: Merge[]): Bpe {
   const tokens = [...new Set(["a", "b", "c", ...merges.flatMap(([l, r]) => [l, r, l + r])])];
-  const bpe = new Bpe(new Map(tokens.map((token, id) => [token, id])), tokens);
-  for (const merge of merges) bpe.addMerge(merge);
-  return bpe;
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const triples = merges.flatMap(([l, r]) => [l, r, l + r].map((token) => ids.get(token)!));
+  return new Bpe(ids, tokens, Int32Array.from(triples));
 }
 
 /** Merges over a small alphabet, with chains: ranks come in any order, so a part may be merged after the whole. */

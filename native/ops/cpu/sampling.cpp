@@ -107,7 +107,7 @@ void Sampler::sample_row(SampleResult& result, const Row& row) {
   Distribution d;
   if (!distribution_of(d, row, options.logprobs)) {
     result = {};
-    result.finite = false;
+    result.all_banned = true;
     return;
   }
   const int32_t token = options.chosen >= 0 ? options.chosen : draw(d, row);

@@ -167,7 +167,8 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
     SampleResult& to = results[i];
     to = {};
     to.finite = from.finite != 0;
-    if (!to.finite) continue;
+    to.all_banned = from.all_banned != 0;
+    if (!to.finite || to.all_banned) continue;
     to.token = from.token;
     to.logprob = from.logprob;
     to.temperature_logprob = from.temperature_logprob;

@@ -35,7 +35,7 @@ struct DeviceRow {
 };
 
 struct DeviceResult {
-  int32_t token, finite, top_count;
+  int32_t token, finite, all_banned, top_count;
   double logprob, temperature_logprob, sampling_logprob;
 };
 

@@ -13,7 +13,7 @@ const controller = new AbortController();
 controller.signal.addEventListener("abort", listener);
 const generation = engine.generate(
   { tokens: [1, 2, 3] },
-  { temperature: 0, maxTokens: 500, signal: controller.signal },
+  { temperature: 0, maxTokens: 8_000, signal: controller.signal },
 );
 controller.signal.addEventListener("abort", () => listener());
 controller.abort();

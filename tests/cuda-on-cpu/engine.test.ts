@@ -82,6 +82,23 @@ describeIfPlayed("engines on played devices", () => {
     });
   });
 
+  it.each<[string, object]>([
+    ["one device", { device: "cuda" }],
+    ["two devices", { device: ["cuda:0", "cuda:1"] }],
+  ])("replays decode steps as graphs on %s", (_, options) => {
+    const launched = (without: string) => {
+      const env = { ...process.env, LOCKSTEP_CUDA_ON_CPU: "report", LOCKSTEP_CUDA_WITHOUT: without };
+      const run = spawnSync(process.execPath, [kChild, model, JSON.stringify(options)], {
+        encoding: "utf8",
+        env,
+      });
+      return Number(/^graphs launched: (\d+)$/m.exec(run.stderr)?.[1]);
+    };
+    // Of some 14 steps of the child: a step is launched when it comes first, and captured when it comes again.
+    expect(launched("")).toBeGreaterThan(5);
+    expect(launched("graphs")).toBe(0);
+  });
+
   it.each<[string, LoadOptions]>([
     ["one device", { device: "cuda:0" }],
     ["two ranks on two", { device: ["cuda:0", "cuda:1"] }],

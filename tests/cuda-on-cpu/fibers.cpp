@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -273,6 +274,7 @@ Schedule initial_schedule() {
     first.fail_launch = std::strtoll(value.c_str() + at + 5, nullptr, 10);
   first.peers = value.find("no-peers") == std::string::npos;
   first.eager_copies = value.find("eager") != std::string::npos;
+  first.report = value.find("report") != std::string::npos;
   return first;
 }
 
@@ -289,7 +291,16 @@ Schedule& schedule() {
 namespace {
 std::atomic<int64_t> launches = 0;
 std::atomic<bool> spoiled = false;
+
+struct Graphs {
+  std::atomic<int64_t> launched = 0;
+  ~Graphs() {
+    if (schedule().report) std::fprintf(stderr, "graphs launched: %lld\n", static_cast<long long>(launched));
+  }
+} graphs;
 }  // namespace
+
+void count_graph() { ++graphs.launched; }
 
 void count_launch() {
   if (launches.fetch_add(1) == schedule().fail_launch) spoiled = true;

@@ -21,10 +21,11 @@ struct Schedule {
   bool eager_copies = false;  // cp.async lands when issued (finds overwritten buffers); else at its wait
   bool peers = true;          // devices reach each other's memory
   int64_t fail_launch = -1;   // this launch, counted from 0 over the process, spoils the context
+  bool report = false;        // at the process's end, how many graphs were launched, to stderr
 };
 
 // What launches use from now on; the environment variable LOCKSTEP_CUDA_ON_CPU ("reverse", "random:7", "eager",
-// "no-peers", "fail:N", joined by commas) gives the first value.
+// "no-peers", "fail:N", "report", joined by commas) gives the first value.
 Schedule& schedule();
 
 // A rule of the execution model was broken: threads of a warp at different instructions, a deadlock, copies never
@@ -60,6 +61,7 @@ void wait_copies(int newest_groups_left);  // all but so many of the newest grou
 // ---- an error that stays ----
 
 void count_launch();
+void count_graph();
 bool is_spoiled();
 
 // ---- device memory: canaries around each allocation, looked at after every launch ----

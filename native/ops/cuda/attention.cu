@@ -31,11 +31,12 @@ constexpr int kPitchOfP = kKeys + 8;  // 16 bytes more than a row: ldmatrix's ro
 
 __device__ __forceinline__ float minus_infinity() { return from_bits(0xff800000u); }
 
-// kColumnTiles: of 8 columns of V, a warp.
-template <bool kWide_, int kColumnTiles_>
+// kColumnTiles: of 8 columns of V, a warp. kHeadDim: d, or 0 for any that so many columns hold.
+template <bool kWide_, int kColumnTiles_, int kHeadDim_>
 struct Shape {
   static constexpr bool kWide = kWide_;
-  static constexpr int kColumnTiles = kColumnTiles_;
+  static constexpr int kColumnTiles = kColumnTiles_, kHeadDim = kHeadDim_;
+  static constexpr int kStages = kColumnTiles_ > 4 && !kWide_ ? 1 : 2;  // slabs in flight or in use
   static constexpr int kRows = kWide ? kWideRows : kNarrowRows;
   static constexpr int kScoreTiles = kWide ? kKeys / 8 : kKeys / 8 / kWarps;  // of 8 keys, a warp
 
@@ -82,17 +83,35 @@ __device__ __forceinline__ void load_piece(Bf16* to, const Bf16* row, int elemen
 }
 
 // Keys [first, first + kKeys) of the sequence, as far as `end`, rows of `pitch` elements.
-__device__ void load_keys(Bf16* to, const Bf16* cache, const AttentionCall& c, const Place& place, int first,
-                          int end, int pitch) {
-  const int d = c.cache.head_dim, pieces = (pitch - 8) / 8;
-  const bool aligned = d % 8 == 0;
-  for (int i = static_cast<int>(threadIdx.x); i < kKeys * pieces; i += kThreads) {
-    const int key = i / pieces, piece = i % pieces, position = first + key;
-    const bool there = position < end;
-    const int64_t block = there ? c.blocks[place.tile.block_offset + position / kBlockTokens] : 0;
-    const Bf16* const row =
-        cache + ((block * c.cache.kv_heads + place.head) * kBlockTokens + position % kBlockTokens) * d;
-    load_piece(to + key * pitch + piece * 8, row, piece * 8, there ? d : 0, aligned);
+template <int kHeadDim>
+__device__ void load_keys(Bf16* k, Bf16* v, const AttentionCall& c, const Place& place, int first, int end,
+                          int pitch) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int32_t* const blocks = c.blocks + place.tile.block_offset + first / kBlockTokens;
+  const auto row_of = [&](int key, int d) {  // in the cache, of a key of the slab
+    const int64_t block = blocks[key / kBlockTokens];
+    return ((block * c.cache.kv_heads + place.head) * kBlockTokens + key % kBlockTokens) * d;
+  };
+  if constexpr (kHeadDim > 0) {
+    constexpr int kPieces = kHeadDim / 8, kAtOnce = kThreads / kPieces;
+    const int piece = thread % kPieces * 8;
+#pragma unroll 4
+    for (int i = 0; i < kKeys / kAtOnce; ++i) {
+      const int key = thread / kPieces + i * kAtOnce;
+      const bool there = first + key < end;
+      const int64_t from = there ? row_of(key, kHeadDim) + piece : 0;
+      copy_async_16(k + key * pitch + piece, c.cache.k + from, there ? 16 : 0);
+      copy_async_16(v + key * pitch + piece, c.cache.v + from, there ? 16 : 0);
+    }
+  } else {
+    const int d = c.cache.head_dim, pieces = (pitch - 8) / 8;
+    for (int i = thread; i < kKeys * pieces; i += kThreads) {
+      const int key = i / pieces, piece = i % pieces * 8;
+      const bool there = first + key < end;
+      const int64_t row = there ? row_of(key, d) : 0;
+      load_piece(k + key * pitch + piece, c.cache.k + row, piece, there ? d : 0, d % 8 == 0);
+      load_piece(v + key * pitch + piece, c.cache.v + row, piece, there ? d : 0, d % 8 == 0);
+    }
   }
 }
 
@@ -163,7 +182,10 @@ __device__ __forceinline__ float larger_of_four(float x) {
   return x;
 }
 
-__device__ __forceinline__ uint32_t pair(Bf16 low, Bf16 high) { return uint32_t{low} | uint32_t{high} << 16; }
+// What rounding x and y to the pair `first` has left.
+__device__ __forceinline__ uint32_t rest_of_pair(float x, float y, uint32_t first) {
+  return round_pair(x - from_bits(first << 16), y - from_bits(first & 0xffff0000u));
+}
 
 // A block's walk over the keys of one tile and key-value head.
 template <class S>
@@ -174,7 +196,7 @@ class Walk {
   __device__ Walk(const AttentionCall& call, const Place& place)
       : c_(call),
         place_(place),
-        d_(call.cache.head_dim),
+        d_(S::kHeadDim > 0 ? S::kHeadDim : call.cache.head_dim),
         pitch_((d_ + 15) / 16 * 16 + 8),
         queries_(place.queries(call.group, S::kRows)),
         lane_(static_cast<int>(threadIdx.x) % 32),
@@ -182,7 +204,7 @@ class Walk {
         shared_(*dynamic_shared<typename S::Shared>()),
         q_(reinterpret_cast<Bf16*>(&shared_ + 1)),
         k_(q_ + S::kRows * pitch_),
-        v_(k_ + 2 * kKeys * pitch_) {
+        v_(k_ + S::kStages * kKeys * pitch_) {
     for (int r = 0; r < 2; ++r) {
       const int row = row_of(r);
       last_key_[r] = row < queries_ ? place.position(row, call.group) : -1;
@@ -203,22 +225,22 @@ class Walk {
     const int begin = first * kSplit, seen = place_.position(queries_ - 1, c_.group) + 1;
     const int end = seen < (last + 1) * kSplit ? seen : (last + 1) * kSplit;
     const int slabs = (end - begin + kKeys - 1) / kKeys;
+    const auto stage_of = [&](int slab) { return slab % S::kStages * kKeys * pitch_; };
     const auto load = [&](int slab) {
-      if (slab < slabs) {
-        const int key = begin + slab * kKeys;
-        load_keys(k_ + slab % 2 * kKeys * pitch_, c_.cache.k, c_, place_, key, end, pitch_);
-        load_keys(v_ + slab % 2 * kKeys * pitch_, c_.cache.v, c_, place_, key, end, pitch_);
-      }
+      if (slab < slabs)
+        load_keys<S::kHeadDim>(k_ + stage_of(slab), v_ + stage_of(slab), c_, place_, begin + slab * kKeys,
+                               end, pitch_);
       commit_copies();
     };
-    load(0);
+    constexpr int kAhead = S::kStages - 1;
+    if constexpr (kAhead > 0) load(0);
     for (int slab = 0; slab < slabs; ++slab) {
-      load(slab + 1);
-      wait_copies<1>();
+      load(slab + kAhead);
+      wait_copies<kAhead>();
       __syncthreads();  // the slab is whole, and so are the queries
       const int key = begin + slab * kKeys;
       if (key % kSplit == 0) rows.clear();
-      attend(rows, key, k_ + slab % 2 * kKeys * pitch_, v_ + slab % 2 * kKeys * pitch_);
+      attend(rows, key, k_ + stage_of(slab), v_ + stage_of(slab));
       if ((key + kKeys) % kSplit == 0 || slab + 1 == slabs) done(key / kSplit);
       __syncthreads();  // the slab may be overwritten
     }
@@ -266,6 +288,7 @@ class Walk {
     for (int j = 0; j < S::kScoreTiles; ++j)
 #pragma unroll
       for (int i = 0; i < 4; ++i) s[j][i] = 0.0f;
+#pragma unroll 1  // registers are short
     for (int element = 0; element + 16 < pitch_; element += 16) {
       uint32_t a[4];
       ldmatrix_x4(a, q_ + ((S::kWide ? warp_ * 16 : 0) + lane_ % 16) * pitch_ + element + lane_ / 16 * 8);
@@ -323,14 +346,13 @@ class Walk {
         const int row = lane_ / 4 + r * 8;
         if (lane_ % 4 == 0) shared_.sum[warp_][row] = sum[r];
 #pragma unroll
-        for (int j = 0; j < S::kScoreTiles; ++j)
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const int column = (warp_ * S::kScoreTiles + j) * 8 + 2 * (lane_ % 4) + i;
-            const Bf16 first = round_bf16(p[j][2 * r + i]);
-            shared_.p[0][row][column] = first;
-            shared_.p[1][row][column] = round_bf16(p[j][2 * r + i] - widen(first));
-          }
+        for (int j = 0; j < S::kScoreTiles; ++j) {
+          const int column = (warp_ * S::kScoreTiles + j) * 8 + 2 * (lane_ % 4);
+          const float x = p[j][2 * r], y = p[j][2 * r + 1];
+          const uint32_t first = round_pair(x, y), rest = rest_of_pair(x, y, first);
+          memcpy(&shared_.p[0][row][column], &first, sizeof(first));
+          memcpy(&shared_.p[1][row][column], &rest, sizeof(rest));
+        }
       }
       __syncthreads();  // p and the warps' sums are there
       for (int r = 0; r < 2; ++r) {
@@ -357,9 +379,8 @@ class Walk {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {  // rows g, g + 8 of the first eight keys, then of the others
           const float x = p[2 * step + i / 2][2 * (i % 2)], y = p[2 * step + i / 2][2 * (i % 2) + 1];
-          const Bf16 bx = round_bf16(x), by = round_bf16(y);
-          first[i] = pair(bx, by);
-          rest[i] = pair(round_bf16(x - widen(bx)), round_bf16(y - widen(by)));
+          first[i] = round_pair(x, y);
+          rest[i] = rest_of_pair(x, y, first[i]);
         }
       } else {
         ldmatrix_x4(first, &shared_.p[0][lane_ % 16][step * 16 + lane_ / 16 * 8]);
@@ -397,7 +418,7 @@ __global__ void __launch_bounds__(kThreads, S::kColumnTiles <= 4 ? 4 : 1)
   const Place place = place_of(c, S::kRows);
   if (place.queries(c.group, S::kRows) <= 0) return;
   Walk<S> walk(c, place);
-  const int last = walk.last_split(), d = c.cache.head_dim;
+  const int last = walk.last_split(), d = S::kHeadDim > 0 ? S::kHeadDim : c.cache.head_dim;
   Rows<S::kColumnTiles> rows;
   if (!S::kWide && c.workspace != nullptr) {
     const int split = static_cast<int>(blockIdx.z);
@@ -483,8 +504,8 @@ void launch_attention(const AttentionCall& c, double keys, Stream& stream) {
   launch({.name = "attention",
           .grid = dim3(blocks, heads, splits),
           .block = dim3(kThreads),
-          .shared_bytes =
-              sizeof(typename S::Shared) + static_cast<size_t>((S::kRows + 4 * kKeys) * pitch) * sizeof(Bf16),
+          .shared_bytes = sizeof(typename S::Shared) +
+                          static_cast<size_t>((S::kRows + 2 * S::kStages * kKeys) * pitch) * sizeof(Bf16),
           .stream = stream,
           .bytes = 4.0 * keys * d * c.cache.kv_heads,
           .flops = 6.0 * keys * d * S::kRows * c.cache.kv_heads},
@@ -507,14 +528,19 @@ int64_t attention_workspace(int64_t partials, int32_t head_dim) {
 }
 
 void attention(const AttentionCall& call, bool wide, double keys, Stream& stream) {
-  if (wide)
-    launch_attention<Shape<true, kWideHeadDim / 8>>(call, keys, stream);
-  else if (call.cache.head_dim <= 128)
-    launch_attention<Shape<false, 4>>(call, keys, stream);
-  else if (call.cache.head_dim <= 256)
-    launch_attention<Shape<false, 8>>(call, keys, stream);
+  const int d = call.cache.head_dim;
+  if (wide && d == 128)
+    launch_attention<Shape<true, 16, 128>>(call, keys, stream);
+  else if (wide)
+    launch_attention<Shape<true, kWideHeadDim / 8, 0>>(call, keys, stream);
+  else if (d == 128)
+    launch_attention<Shape<false, 4, 128>>(call, keys, stream);
+  else if (d <= 128)
+    launch_attention<Shape<false, 4, 0>>(call, keys, stream);
+  else if (d <= 256)
+    launch_attention<Shape<false, 8, 0>>(call, keys, stream);
   else
-    launch_attention<Shape<false, 16>>(call, keys, stream);
+    launch_attention<Shape<false, 16, 0>>(call, keys, stream);
 }
 
 }  // namespace lockstep::cuda

@@ -91,7 +91,7 @@ class CudaOps final : public Ops {
   void build_tiles(int32_t group, int32_t head_dim);
   // Partial results of attention (a tile, head and split each) that there is room for: 8 KB each at d = 128,
   // so 70 MB on 132 multiprocessors.
-  int64_t most_partials() const { return int64_t{64} * multiprocessors_; }
+  int64_t most_partials() const { return int64_t{64} * stream_.multiprocessors(); }
   void copy_rows_of(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat16> x,
                     std::span<const int32_t> rows, std::span<const int32_t> step_array,
                     const int32_t* device_array);
@@ -102,7 +102,6 @@ class CudaOps final : public Ops {
 
   const int device_;
   const std::string path_;
-  int multiprocessors_ = 0;
   Stream stream_;
   size_t held_bytes_ = 0;  // of the buffers that are out
   std::map<std::tuple<const void*, int64_t, int64_t, int64_t>, std::pair<std::unique_ptr<Buffer>, int64_t>>

@@ -68,8 +68,6 @@ std::byte* Growing::at_least(size_t bytes) {
 
 CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::move(path)) {
   use_device();
-  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device_),
-        "asking the device");
   stream_.open(device_);
 }
 

@@ -29,6 +29,8 @@ struct Tile {
   static constexpr int kRowTiles = kRowTiles_, kTokenTiles = kTokenTiles_, kStages = kStages_;
   static constexpr int kRows = kRowWarps * kRowTiles * 16, kTokens = kTokenWarps * kTokenTiles * 8;
   static constexpr int kThreads = 32 * kRowWarps * kTokenWarps * kSliceWarps;
+  // On a multiprocessor at once: what shared memory allows.
+  static constexpr int kBlocks = kSliceWarps == 1 ? 1 : (kTokenTiles > 2 ? 12 : 16) / kSliceWarps;
   static constexpr int kGroupThreads = kThreads / kSliceWarps;  // load and walk together
   static_assert(kSliceWarps == 1 || (kSliceWarps % kSlices == 0 && kRowWarps * kTokenWarps == 1));
 
@@ -62,47 +64,58 @@ template <class T, Output kOutput>
 class Loader {
  public:
   __device__ Loader(const LinearCall& c, int64_t first_row, int64_t first_token, int thread)
-      : thread_(thread), aligned_(c.aligned != 0), somewhere_(c.x) {
+      : row_(thread / 8), piece_(thread % 8), aligned_(c.aligned != 0), somewhere_(c.x) {
 #pragma unroll
     for (int i = 0; i < kShare; ++i) {
       const int row = row_of(i);
+      const Bf16* from = nullptr;
       if (row < T::kRows)
-        rows_[i] = weight_row<kOutput>(c, first_row + row);
-      else
-        rows_[i] = first_token + row - T::kRows < c.tokens ? c.x + (first_token + row - T::kRows) * c.x_stride
-                                                           : nullptr;
+        from = weight_row<kOutput>(c, first_row + row);
+      else if (first_token + row - T::kRows < c.tokens)
+        from = c.x + (first_token + row - T::kRows) * c.x_stride;
+      there_ |= (from == nullptr ? 0u : 1u) << i;
+      rows_[i] = from == nullptr ? c.x : from;
     }
   }
 
   template <Load kLoad>
   __device__ void load(Bf16 (&slab)[T::kRows + T::kTokens][kSlab], const Walk& walk) const {
-    const int piece = thread_ % 8, k = walk.k_begin() + piece * 8, k_end = walk.k_end();
+    const int k = walk.k_begin() + piece_ * 8, k_end = walk.k_end();
+    const bool whole = aligned_ && walk.k_begin() + kSlab <= k_end;
 #pragma unroll
     for (int i = 0; i < kShare; ++i) {
       const int row = row_of(i);
-      if (kLoad == Load::kWeights && row >= T::kRows) continue;
-      if (kLoad == Load::kTokens && row < T::kRows) continue;
-      load_piece(&slab[row][(piece ^ (row % 8)) * 8], rows_[i], k, k_end, aligned_, somewhere_);
+      if (kLoad == Load::kWeights && i * kStep >= T::kRows) continue;
+      if (kLoad == Load::kTokens && i * kStep < T::kRows) continue;
+      Bf16* const to = &slab[row][(piece_ ^ (row % 8)) * 8];
+      const bool there = (there_ >> i & 1u) != 0;
+      if (whole)
+        copy_async_16(to, rows_[i] + k, there ? 16 : 0);
+      else
+        load_piece(to, there ? rows_[i] : nullptr, k, k_end, aligned_, somewhere_);
     }
   }
 
  private:
-  static constexpr int kShare = (T::kRows + T::kTokens) * 8 / T::kGroupThreads;
-  static_assert((T::kRows + T::kTokens) * 8 % T::kGroupThreads == 0);
-  __device__ int row_of(int i) const { return thread_ / 8 + i * (T::kGroupThreads / 8); }
+  static constexpr int kStep = T::kGroupThreads / 8;  // rows that the group loads at once
+  static constexpr int kShare = (T::kRows + T::kTokens) / kStep;
+  static_assert(T::kRows % kStep == 0 && T::kTokens % kStep == 0 && kShare <= 32);
+  __device__ int row_of(int i) const { return row_ + i * kStep; }
 
-  int thread_;
+  int row_, piece_;
   bool aligned_;
   const Bf16* somewhere_;
-  const Bf16* rows_[kShare];  // null: none, zeros
+  uint32_t there_ = 0;  // bit i: row i is one; zeros are loaded for others
+  const Bf16* rows_[kShare];
 };
 
 template <class T>
 using Sums = float[T::kRowTiles][T::kTokenTiles][4];
 
 template <class T>
-__device__ void multiply_slab(Sums<T>& sums, const Bf16 (&slab)[T::kRows + T::kTokens][kSlab], int row_warp,
-                              int token_warp, int lane) {
+__device__ __forceinline__ void multiply_slab(Sums<T>& sums, const Bf16 (&slab)[T::kRows + T::kTokens][kSlab],
+                                              int row_warp, int token_warp, int lane) {
+#pragma unroll
   for (int step = 0; step < kSlab / 16; ++step) {
     uint32_t a[T::kRowTiles][4];
 #pragma unroll
@@ -111,12 +124,23 @@ __device__ void multiply_slab(Sums<T>& sums, const Bf16 (&slab)[T::kRows + T::kT
       ldmatrix_x4(a[m], &slab[row][((2 * step + lane / 16) ^ (row % 8)) * 8]);
     }
 #pragma unroll
-    for (int n = 0; n < T::kTokenTiles; ++n) {
-      const int row = T::kRows + (token_warp * T::kTokenTiles + n) * 8 + lane % 8;
-      uint32_t b[2];
-      ldmatrix_x2(b, &slab[row][((2 * step + lane / 8 % 2) ^ (row % 8)) * 8]);
+    for (int n = 0; n < T::kTokenTiles; n += 2) {
+      const int first = T::kRows + (token_warp * T::kTokenTiles + n) * 8;
+      if constexpr (T::kTokenTiles == 1) {
+        const int row = first + lane % 8;
+        uint32_t b[2];
+        ldmatrix_x2(b, &slab[row][((2 * step + lane / 8 % 2) ^ (row % 8)) * 8]);
+        mma_bf16(sums[0][n], a[0], b);
+      } else {
+        const int row = first + lane / 16 * 8 + lane % 8;
+        uint32_t b[4];
+        ldmatrix_x4(b, &slab[row][((2 * step + lane / 8 % 2) ^ (row % 8)) * 8]);
 #pragma unroll
-      for (int m = 0; m < T::kRowTiles; ++m) mma_bf16(sums[m][n], a[m], b);
+        for (int m = 0; m < T::kRowTiles; ++m) {
+          mma_bf16(sums[m][n], a[m], {b[0], b[1]});
+          mma_bf16(sums[m][n + 1], a[m], {b[2], b[3]});
+        }
+      }
     }
   }
 }
@@ -189,8 +213,7 @@ __device__ __forceinline__ void clear(Sums<T>& sums) {
 
 // Grid: tiles of tokens by tiles of rows: blocks that run together share weights.
 template <class T, Output kOutput>
-__global__ void __launch_bounds__(T::kThreads, T::kSliceWarps == 1 ? 1 : 16 / T::kSliceWarps)
-    linear_kernel(const LinearCall c) {
+__global__ void __launch_bounds__(T::kThreads, T::kBlocks) linear_kernel(const LinearCall c) {
   auto& shared = *dynamic_shared<typename T::Shared>();
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
   const int slice_warp = T::kSliceWarps == 1 ? 0 : warp;
@@ -289,16 +312,33 @@ void launch_tile(const LinearCall& c, int64_t rows, Stream& stream) {
       linear_kernel<T, kOutput>, c);
 }
 
-// Few tokens: a warp for every slice of every part.
-template <Output kOutput, int kTokenTiles, int kStages>
-void launch_slices(const LinearCall& c, int64_t rows, Stream& stream) {
-  if constexpr (kOutput == Output::kFloat)  // the others have one part
-    if (c.parts == 2)
-      return launch_tile<Tile<1, 1, 2 * kSlices, 1, kTokenTiles, kStages>, kOutput>(c, rows, stream);
-  launch_tile<Tile<1, 1, kSlices, 1, kTokenTiles, kStages>, kOutput>(c, rows, stream);
+template <class T>
+bool fits(const Stream& stream) {
+  return sizeof(typename T::Shared) <= stream.most_shared_bytes();
 }
 
-// The tile follows from T; no tile changes a bit.
+// Few tokens: a warp for every slice of every part. False where the device lacks the shared memory.
+template <Output kOutput, int kTokenTiles, int kStages>
+bool launch_slices(const LinearCall& c, int64_t rows, Stream& stream) {
+  using Slices = Tile<1, 1, kSlices, 1, kTokenTiles, kStages>;
+  using SlicesOfTwo = Tile<1, 1, 2 * kSlices, 1, kTokenTiles, kStages>;
+  if constexpr (kOutput == Output::kFloat)  // the others have one part
+    if (c.parts == 2)
+      return fits<SlicesOfTwo>(stream) && (launch_tile<SlicesOfTwo, kOutput>(c, rows, stream), true);
+  return fits<Slices>(stream) && (launch_tile<Slices, kOutput>(c, rows, stream), true);
+}
+
+template <Output kOutput>
+bool launch_few(const LinearCall& c, int64_t rows, Stream& stream) {
+  // Deeper where all blocks run at once, shallower where more of them fit: an H200 said so.
+  const bool at_once = rows <= (c.parts == 2 ? 32 : 64) * stream.multiprocessors();
+  if (c.tokens <= 8 && at_once && launch_slices<kOutput, 1, 4>(c, rows, stream)) return true;
+  if (c.tokens <= 8) return launch_slices<kOutput, 1, 3>(c, rows, stream);
+  if (c.tokens <= 16) return launch_slices<kOutput, 2, 3>(c, rows, stream);
+  return c.tokens <= 32 && launch_slices<kOutput, 4, 3>(c, rows, stream);
+}
+
+// The tile follows from the call's sizes and the device's; no tile changes a bit.
 template <Output kOutput>
 void launch_linear(const LinearCall& c, Stream& stream) {
   int64_t rows = 0;
@@ -306,20 +346,14 @@ void launch_linear(const LinearCall& c, Stream& stream) {
     rows = (c.rows[0].rows + 7) / 8 * 16;
   else
     for (const LinearCall::Rows& one : c.rows) rows += one.rows;
-  if (c.tokens <= 8)
-    launch_slices<kOutput, 1, 4>(c, rows, stream);
-  else if (c.tokens <= 16)
-    launch_slices<kOutput, 2, 3>(c, rows, stream);
-  else if (c.tokens <= 32)
-    launch_slices<kOutput, 4, 3>(c, rows, stream);
-  else if (linear_sm90(c, kOutput, rows, stream))
-    return;
-  else if (c.tokens <= 64)
+  if (launch_few<kOutput>(c, rows, stream)) return;
+  if (c.tokens > 256 && linear_sm90(c, kOutput, rows, stream)) return;
+  if (c.tokens <= 64)
     launch_tile<Tile<2, 2, 1, 1, 4, 6>, kOutput>(c, rows, stream);
   else if (c.tokens <= 256)
     launch_tile<Tile<2, 2, 1, 2, 4, 4>, kOutput>(c, rows, stream);
-  else  // as many tokens as registers hold
-    launch_tile<Tile<4, 2, 1, 2, kOutput == Output::kGateUp ? 6 : 8, 3>, kOutput>(c, rows, stream);
+  else
+    launch_tile<Tile<4, 2, 1, 2, 6, 3>, kOutput>(c, rows, stream);
 }
 
 }  // namespace

@@ -30,30 +30,27 @@ struct Tile {
 
 // ---- kernels ----
 
-// The weights of a tile: rows of one matrix, or of gate and up in turns of eight.
+// The weights that a thread loads of a tile: its first row and every 16th after it; of one matrix, or of gate and
+// up in turns of eight.
 template <Output kOutput>
 struct Weights {
-  const Bf16* w;
-  int64_t stride;
-  int rows;
+  const Bf16* first;
+  int64_t step;  // elements to the next one
+  int rows;      // of the tile from the first one on; those at or beyond are none
 
-  // `row`: of the tile, the loading thread's first.
   __device__ Weights(const LinearCall& c, int64_t first_row, int row) {
     if constexpr (kOutput == Output::kGateUp) {
       const LinearCall::Rows& from = c.rows[row / 8 % 2];
-      w = from.w + first_row / 2 * from.stride, stride = from.stride;
-      rows = static_cast<int>(from.rows - first_row / 2);
+      const int64_t feature = first_row / 2 + row % 8;
+      first = from.w + feature * from.stride, step = 8 * from.stride;
+      rows = static_cast<int>(from.rows - feature) * 2;
     } else {
       int matrix = 0;
       while (matrix < 2 && first_row >= c.rows[matrix].rows) first_row -= c.rows[matrix++].rows;
       const LinearCall::Rows& from = c.rows[matrix];
-      w = from.w + first_row * from.stride, stride = from.stride;
-      rows = static_cast<int>(from.rows - first_row < kRows ? from.rows - first_row : kRows);
+      first = from.w + (first_row + row) * from.stride, step = 16 * from.stride;
+      rows = static_cast<int>(from.rows - first_row - row);
     }
-  }
-  __device__ const Bf16* row(int row) const {
-    const int at = kOutput == Output::kGateUp ? row / 16 * 8 + row % 8 : row;
-    return at < rows ? w + at * stride : nullptr;
   }
 };
 
@@ -63,10 +60,12 @@ __device__ void load_slabs(typename T::Shared& shared, const LinearCall& c, int6
   // A stage is given back when the slab after it is being multiplied, so that one must have been told of before
   // its place is waited for.
   constexpr int kAhead = T::kStages - 2;
-  const int row = thread / 8, piece = thread % 8;
+  constexpr int kStep = kGroup / 8;  // rows that the group loads at once
+  const int row = thread / 8, piece = thread % 8, swizzled = (piece ^ (row % 8)) * 8;
   const Weights<kOutput> weights(c, first_row, row);
-  const Bf16* const x = c.x + first_token * c.x_stride;
-  const int tokens = static_cast<int>(c.tokens - first_token);
+  const Bf16* const x = c.x + (first_token + row) * c.x_stride;
+  const int64_t x_step = kStep * c.x_stride;
+  const int tokens = static_cast<int>(c.tokens - first_token) - row;
   Walk walk(c, 0, c.parts * kSlices);
   int loaded = 0;
   const auto tell = [&](int slab) {  // this thread's share of it has landed
@@ -77,14 +76,24 @@ __device__ void load_slabs(typename T::Shared& shared, const LinearCall& c, int6
     const int stage = loaded % T::kStages;
     if (loaded >= T::kStages) barrier_wait(&shared.empty[stage], (loaded / T::kStages - 1) % 2);
     const int k = walk.k_begin() + piece * 8, k_end = walk.k_end();
-    auto& slab = shared.slabs[stage];
-#pragma unroll 2
-    for (int r = row; r < kRows; r += kGroup / 8)
-      load_piece(&slab[r][(piece ^ (r % 8)) * 8], weights.row(r), k, k_end, true, c.x);
-#pragma unroll 2
-    for (int r = row; r < T::kTokens; r += kGroup / 8)
-      load_piece(&slab[kRows + r][(piece ^ (r % 8)) * 8], r < tokens ? x + r * c.x_stride : nullptr, k, k_end,
-                 true, c.x);
+    Bf16* to = &shared.slabs[stage][row][swizzled];  // every kStep rows the swizzle is the same
+    if (walk.k_begin() + kSlab <= k_end) {
+      const Bf16* from = weights.first + k;
+#pragma unroll 4
+      for (int r = 0; r < kRows; r += kStep, to += kStep * kSlab, from += weights.step)
+        copy_async_16(to, from, r < weights.rows ? 16 : 0);
+      from = x + k;
+#pragma unroll 4
+      for (int r = 0; r < T::kTokens; r += kStep, to += kStep * kSlab, from += x_step)
+        copy_async_16(to, from, r < tokens ? 16 : 0);
+    } else {  // the end of a part
+      const Bf16* from = weights.first;
+      for (int r = 0; r < kRows; r += kStep, to += kStep * kSlab, from += weights.step)
+        load_piece(to, r < weights.rows ? from : nullptr, k, k_end, true, c.x);
+      from = x;
+      for (int r = 0; r < T::kTokens; r += kStep, to += kStep * kSlab, from += x_step)
+        load_piece(to, r < tokens ? from : nullptr, k, k_end, true, c.x);
+    }
     commit_copies();
     wait_copies<kAhead>();
     if (loaded >= kAhead) tell(loaded - kAhead);
@@ -120,7 +129,7 @@ __device__ void multiply_slabs(typename T::Shared& shared, const LinearCall& c, 
   bool first_slice = true;
   int slab = 0;
   const auto give_back = [&](int of_slab) {
-    if (thread == 0) barrier_arrive(&shared.empty[of_slab % T::kStages]);
+    if (thread % 32 == 0) barrier_arrive(&shared.empty[of_slab % T::kStages]);
   };
   for (Walk walk(c, 0, c.parts * kSlices); !walk.done();) {
     const int part = walk.part(), end = slab + walk.slab_end - walk.slab;
@@ -165,15 +174,15 @@ __global__ void __launch_bounds__(kThreads, 1) linear_sm90_kernel(const LinearCa
   if (thread == 0)
     for (int stage = 0; stage < T::kStages; ++stage) {
       barrier_init(&shared.full[stage], kGroup);
-      barrier_init(&shared.empty[stage], 2);  // one thread of each group that multiplies
+      barrier_init(&shared.empty[stage], 2 * kGroup / 32);  // a lane of each warp that multiplies
     }
   __syncthreads();  // the barriers are there
   begin_kernel();
   if (group == 2) {
-    keep_registers<56>();
+    keep_registers<64>();
     load_slabs<T, kOutput>(shared, c, first_row, first_token, thread % kGroup);
   } else {
-    take_registers<224>();
+    take_registers<216>();
     multiply_slabs<T, kOutput>(shared, c, first_row, first_token, group, thread % kGroup);
   }
 #endif

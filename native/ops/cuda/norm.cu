@@ -12,97 +12,162 @@ struct NormShared {
   float warps[kNormThreads / 32];
 };
 
-template <int kThreads>
-__device__ float total_of_block(NormShared& shared, float sum) {
+struct NormCall {
+  Matrix<uint16_t> y, x;
+  Matrix<const float> sum;  // null: none
+  const uint16_t* weight;
+  int32_t aligned;  // whether rows are whole fours of elements at multiples of 8 (float32: 16) bytes
+  float eps;
+};
+
+// Rows of at most kWarpNorm elements. Grid: a warp a row.
+__global__ void __launch_bounds__(32) short_norm_kernel(const NormCall c) {
+  begin_kernel();
+  const int64_t row = blockIdx.x, n = c.x.cols;
+  Bf16* const from = c.x.data + row * c.x.stride;
+  if (c.sum.data != nullptr) {  // each thread reads below what it writes here
+    const float* const added = c.sum.data + row * c.sum.stride;
+    for (int64_t i = threadIdx.x; i < n; i += 32)
+      from[i] = round_bf16(widen(from[i]) + widen(round_bf16(added[i])));
+  }
+  const float total = sum_of_squares(threadIdx.x, n, 32, [&](int64_t i) { return widen(from[i]); });
+  const float scale = norm_scale(total, n, c.eps);
+  for (int64_t i = threadIdx.x; i < n; i += 32)
+    c.y.data[row * c.y.stride + i] = normed(widen(from[i]), scale, c.weight[i]);
+}
+
+// Four elements, zeros where there are fewer left.
+struct Four {
+  Bf16 of[4];
+
+  __device__ static Four read(const Bf16* from, int64_t left, bool aligned) {
+    Four four;
+    if (aligned) {
+      const uint2 pairs = *reinterpret_cast<const uint2*>(from);
+      memcpy(&four, &pairs, sizeof(four));
+    } else {
+      for (int e = 0; e < 4; ++e) four.of[e] = e < left ? from[e] : Bf16{0};
+    }
+    return four;
+  }
+  __device__ void write(Bf16* to, int64_t left, bool aligned) const {
+    if (aligned) {
+      uint2 pairs;
+      memcpy(&pairs, this, sizeof(pairs));
+      *reinterpret_cast<uint2*>(to) = pairs;
+    } else {
+      for (int e = 0; e < 4 && e < left; ++e) to[e] = of[e];
+    }
+  }
+  // += bf16(added)
+  __device__ void add(const float* added, int64_t left, bool aligned) {
+    float values[4] = {};
+    if (aligned) {
+      const float4 read = *reinterpret_cast<const float4*>(added);
+      memcpy(values, &read, sizeof(values));
+    } else {
+      for (int e = 0; e < 4 && e < left; ++e) values[e] = added[e];
+    }
+    for (int e = 0; e < 4; ++e) of[e] = round_bf16(widen(of[e]) + widen(round_bf16(values[e])));
+  }
+};
+
+// Longer rows. A thread keeps what it has read, kRounds fours; or (0) reads any number of them twice.
+// Grid: a block a row.
+template <int kRounds>
+__global__ void __launch_bounds__(kNormThreads) long_norm_kernel(const NormCall c) {
+  auto& shared = *dynamic_shared<NormShared>();
+  const int64_t row = blockIdx.x, n = c.x.cols;
   const int thread = static_cast<int>(threadIdx.x);
-  float total = fold_sum(sum);
-  if constexpr (kThreads > 32) {
+  const bool aligned = c.aligned != 0;
+  Bf16 *const from = c.x.data + row * c.x.stride, *const to = c.y.data + row * c.y.stride;
+  const float* const added = c.sum.data == nullptr ? nullptr : c.sum.data + row * c.sum.stride;
+  const auto place = [&](int round) { return int64_t{round} * 4 * kNormThreads + 4 * thread; };
+  const auto read = [&](int64_t i) {
+    Four four = Four::read(from + i, n - i, aligned);
+    if (added != nullptr) four.add(added + i, n - i, aligned);
+    return four;
+  };
+  float total = 0.0f;
+  const auto count = [&](const Four& four) {
+    for (int e = 0; e < 4; ++e) total = fused(widen(four.of[e]), widen(four.of[e]), total);
+  };
+  const auto sum_of_block = [&] {
+    total = fold_sum(total);
     if (thread % 32 == 0) shared.warps[thread / 32] = total;
     __syncthreads();  // the warps' sums are there
     total = shared.warps[0];
-    for (int warp = 1; warp < kThreads / 32; ++warp) total = total + shared.warps[warp];
-  }
-  return total;
-}
-
-// A thread keeps what it has read: its elements are kThreads apart, kMost at most (0: any number, read twice).
-// Grid: a block a row.
-template <int kThreads, int kMost>
-__global__ void __launch_bounds__(kThreads)
-    rms_norm_kernel(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum, const uint16_t* weight,
-                    float eps) {
-  auto& shared = *dynamic_shared<NormShared>();
-  const int64_t row = blockIdx.x, n = x.cols;
-  const int thread = static_cast<int>(threadIdx.x);
-  Bf16* const from = x.data + row * x.stride;
-  Bf16* const to = y.data + row * y.stride;
-  const float* const added = sum.data == nullptr ? nullptr : sum.data + row * sum.stride;
-  const auto element = [&](int64_t i) {
-    if (added == nullptr) return from[i];
-    return round_bf16(widen(from[i]) + widen(round_bf16(added[i])));
+    for (int warp = 1; warp < kNormThreads / 32; ++warp) total = total + shared.warps[warp];
+    return norm_scale(total, n, c.eps);
   };
+  const auto write = [&](const Four& four, const Four& weight, float scale, int64_t i) {
+    Four result;
+    for (int e = 0; e < 4; ++e) result.of[e] = normed(widen(four.of[e]), scale, weight.of[e]);
+    result.write(to + i, n - i, aligned);
+  };
+
   let_next_begin();
-  float total = 0.0f;
-  if constexpr (kMost > 0) {
-    Bf16 weights[kMost], kept[kMost];
+  if constexpr (kRounds > 0) {
+    Four weights[kRounds], kept[kRounds];
 #pragma unroll
-    for (int v = 0; v < kMost; ++v)
-      if (const int64_t i = v * kThreads + thread; i < n) weights[v] = weight[i];
+    for (int round = 0; round < kRounds; ++round)
+      if (const int64_t i = place(round); i < n) weights[round] = Four::read(c.weight + i, n - i, aligned);
     wait_for_earlier();
 #pragma unroll
-    for (int v = 0; v < kMost; ++v)
-      if (const int64_t i = v * kThreads + thread; i < n) kept[v] = element(i);
+    for (int round = 0; round < kRounds; ++round)
+      if (const int64_t i = place(round); i < n) kept[round] = read(i);
 #pragma unroll
-    for (int v = 0; v < kMost; ++v) {
-      const int64_t i = v * kThreads + thread;
+    for (int round = 0; round < kRounds; ++round) {
+      const int64_t i = place(round);
       if (i >= n) continue;
-      if (added != nullptr) from[i] = kept[v];
-      total = fused(widen(kept[v]), widen(kept[v]), total);
+      count(kept[round]);
+      if (added != nullptr) kept[round].write(from + i, n - i, aligned);
     }
-    total = total_of_block<kThreads>(shared, total);
-    const float scale = norm_scale(total, n, eps);
+    const float scale = sum_of_block();
 #pragma unroll
-    for (int v = 0; v < kMost; ++v)
-      if (const int64_t i = v * kThreads + thread; i < n) to[i] = normed(widen(kept[v]), scale, weights[v]);
+    for (int round = 0; round < kRounds; ++round)
+      if (const int64_t i = place(round); i < n) write(kept[round], weights[round], scale, i);
   } else {
     wait_for_earlier();
-    for (int64_t i = thread; i < n; i += kThreads) {  // each thread reads below what it writes here
-      const Bf16 value = element(i);
-      if (added != nullptr) from[i] = value;
-      total = fused(widen(value), widen(value), total);
+    for (int round = 0; place(round) < n; ++round) {  // each thread reads below what it writes here
+      const int64_t i = place(round);
+      const Four four = read(i);
+      count(four);
+      if (added != nullptr) four.write(from + i, n - i, aligned);
     }
-    total = total_of_block<kThreads>(shared, total);
-    const float scale = norm_scale(total, n, eps);
-    for (int64_t i = thread; i < n; i += kThreads) to[i] = normed(widen(from[i]), scale, weight[i]);
+    const float scale = sum_of_block();
+    for (int round = 0; place(round) < n; ++round) {
+      const int64_t i = place(round);
+      write(Four::read(from + i, n - i, aligned), Four::read(c.weight + i, n - i, aligned), scale, i);
+    }
   }
-}
-
-template <int kThreads, int kMost>
-void launch_norm(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum, const uint16_t* weight,
-                 float eps, Stream& stream) {
-  const double elements = static_cast<double>(x.rows * x.cols);
-  launch({.name = "rms_norm",
-          .grid = dim3(static_cast<unsigned>(x.rows)),
-          .block = dim3(kThreads),
-          .shared_bytes = sizeof(NormShared),
-          .stream = stream,
-          .bytes = (sum.data == nullptr ? 4.0 : 12.0) * elements,
-          .flops = 4.0 * elements},
-         rms_norm_kernel<kThreads, kMost>, y, x, sum, weight, eps);
 }
 
 }  // namespace
 
 void rms_norm(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum, const uint16_t* weight,
               float eps, Stream& stream) {
-  if (x.cols <= kWarpNorm)
-    launch_norm<32, kWarpNorm / 32>(y, x, sum, weight, eps, stream);
-  else if (x.cols <= 4 * kNormThreads)
-    launch_norm<kNormThreads, 4>(y, x, sum, weight, eps, stream);
-  else if (x.cols <= 16 * kNormThreads)
-    launch_norm<kNormThreads, 16>(y, x, sum, weight, eps, stream);
+  const auto fours = [](const auto* data, int64_t stride) {
+    return reinterpret_cast<uintptr_t>(data) % (4 * sizeof(*data)) == 0 && stride % 4 == 0;
+  };
+  const bool aligned = x.cols % 4 == 0 && fours(x.data, x.stride) && fours(y.data, y.stride) &&
+                       fours(weight, 0) && (sum.data == nullptr || fours(sum.data, sum.stride));
+  const NormCall call = {y, x, sum, weight, aligned ? 1 : 0, eps};
+  const bool is_short = x.cols <= kWarpNorm;
+  const double elements = static_cast<double>(x.rows * x.cols);
+  const Launch how = {.name = "rms_norm",
+                      .grid = dim3(static_cast<unsigned>(x.rows)),
+                      .block = dim3(is_short ? 32 : kNormThreads),
+                      .shared_bytes = sizeof(NormShared),
+                      .stream = stream,
+                      .bytes = (sum.data == nullptr ? 4.0 : 12.0) * elements,
+                      .flops = 4.0 * elements};
+  if (is_short)
+    launch(how, short_norm_kernel, call);
+  else if (x.cols <= 4 * 4 * kNormThreads)
+    launch(how, long_norm_kernel<4>, call);
   else
-    launch_norm<kNormThreads, 0>(y, x, sum, weight, eps, stream);
+    launch(how, long_norm_kernel<0>, call);
 }
 
 }  // namespace lockstep::cuda

@@ -2,7 +2,8 @@
 // code only.
 //
 // Rows of at most 512 elements: one warp, lane i takes elements 32 v + i, x² added fused, folded in halves.
-// Longer rows: eight warps, thread i takes 256 v + i; each warp folded, then the warps' sums added ascending.
+// Longer rows: eight warps, thread i takes 1,024 v + 4 i and the three after it; each warp folded, then the warps'
+// sums added ascending.
 #pragma once
 #include "ops/cuda/scalar.cuh"
 

@@ -66,6 +66,13 @@ __device__ __forceinline__ void rest() { asm volatile("nanosleep.u32 40;" ::: "m
 // a * b + c with one rounding. Everything else is compiled with --fmad=false.
 __device__ __forceinline__ float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 
+// Two floats rounded to BF16, to nearest, ties to even; NaN is the canonical one. `low` in the lower half.
+__device__ __forceinline__ uint32_t round_pair(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
 // 8 x 8 matrices of 16-bit elements: lane i gives the address of row i % 8 of matrix i / 8, and gets elements
 // 2 (i % 4), 2 (i % 4) + 1 of row i / 4 of each.
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void* row) {

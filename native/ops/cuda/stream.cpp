@@ -23,8 +23,14 @@ bool wanted(const char* name) {
 
 void Stream::open(int device) {
   check(cudaStreamCreate(&stream_), "making a stream");
-  int major = 0;
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking the device");
+  const auto ask = [&](cudaDeviceAttr attribute) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, attribute, device), "asking the device");
+    return value;
+  };
+  const int major = ask(cudaDevAttrComputeCapabilityMajor);
+  multiprocessors_ = ask(cudaDevAttrMultiProcessorCount);
+  most_shared_bytes_ = static_cast<size_t>(ask(cudaDevAttrMaxSharedMemoryPerBlockOptin));
   overlaps_ = major >= kOverlapMajor && wanted("overlap");
   wgmma_ = major == 9 && wanted("wgmma");
   replays_ = wanted("graphs");
@@ -56,10 +62,15 @@ void Stream::add(const Call& call, const std::byte* arguments, size_t bytes) {
 }
 
 void Stream::launch(const Call& call, const std::byte* arguments) {
+  if (call.shared_bytes > most_shared_bytes_)
+    throw Error("NOT_SUPPORTED", std::string(call.name) + " needs " + std::to_string(call.shared_bytes) +
+                                     " bytes of shared memory, and a block of this device has at most " +
+                                     std::to_string(most_shared_bytes_));
+  // As much as there is: another engine of this process may need more than this one, and the last word counts.
   if (call.shared_bytes > kSharedWithoutAsking && large_.insert(call.kernel).second)
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(call.kernel),
                                cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(call.shared_bytes)),
+                               static_cast<int>(most_shared_bytes_)),
           call.name);
   cudaLaunchAttribute overlap = {};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -36,6 +36,8 @@ class Stream {
   void open(int device);  // the current one
 
   bool has_wgmma() const { return wgmma_; }  // Hopper's own instructions
+  int multiprocessors() const { return multiprocessors_; }
+  size_t most_shared_bytes() const { return most_shared_bytes_; }  // that a block may ask for
 
   // For copies that the kernels kept back shall find done: what is put on it now comes before them.
   cudaStream_t ahead() const { return stream_; }
@@ -115,7 +117,9 @@ class Stream {
   Tape tape_;
   std::vector<Graph> graphs_;
   uint64_t uses_ = 0;
-  std::set<Kernel> large_;  // kernels that have been allowed more shared memory
+  std::set<Kernel> large_;  // kernels that have been allowed as much shared memory as there is
+  int multiprocessors_ = 0;
+  size_t most_shared_bytes_ = 0;
 };
 
 }  // namespace lockstep::cuda

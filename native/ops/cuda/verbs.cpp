@@ -172,7 +172,8 @@ void CudaOps::attention(Matrix<BFloat16> y, Matrix<const BFloat16> q, const KvLa
   // Too few tiles to fill the device: splits get blocks of their own. No bit depends on it.
   const int64_t chunks = (group + kNarrowRows - 1) / kNarrowRows;
   const int64_t blocks = step_.narrow_tiles * chunks * cache.kv_heads;
-  if (call.max_splits > 1 && blocks < 4 * multiprocessors_ && blocks * call.max_splits <= most_partials())
+  if (call.max_splits > 1 && blocks < 4 * stream_.multiprocessors() &&
+      blocks * call.max_splits <= most_partials())
     call.workspace = reinterpret_cast<float*>(workspace_.at_least(
         static_cast<size_t>(attention_workspace(blocks * call.max_splits, cache.head_dim)) * sizeof(float)));
   cuda::attention(call, false, step_.narrow_keys, stream_);

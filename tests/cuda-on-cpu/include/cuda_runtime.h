@@ -28,6 +28,12 @@ inline thread_local cuda_on_cpu::Extent &threadIdx = cuda_on_cpu::current_thread
 struct dim3 : cuda_on_cpu::Extent {
   dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : Extent{x_, y_, z_} {}
 };
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
@@ -173,9 +179,14 @@ inline cudaError_t cudaDriverGetVersion(int* version) {
   return state();
 }
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrComputeCapabilityMajor = 75 };
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 4;  // small, so that small tests take the launchers' branches for full devices too
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
+};
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  // Few multiprocessors, so that small tests take the launchers' branches for full devices, too.
+  *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 163 * 1024 : 4;
   return state();
 }
 inline cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
@@ -212,6 +223,7 @@ inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 }
 inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return cudaGraphDestroy(executable); }
 inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  cuda_on_cpu::count_graph();
   for (const auto& launch : *executable) launch();
   return state();
 }

@@ -37,6 +37,15 @@ inline void rest() { std::this_thread::yield(); }  // the other device is anothe
 
 inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
+inline uint32_t round_pair(float low, float high) {
+  const auto rounded = [](float x) -> uint32_t {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof(bits));
+    return x != x ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  };
+  return rounded(low) | rounded(high) << 16;
+}
+
 // A lane's row is read when that lane gets here, not when the last one does: rows that another lane's copies fill need
 // a barrier before this, as on the device.
 template <int Matrices>

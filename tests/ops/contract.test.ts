@@ -22,12 +22,12 @@ import {
   takeRows,
 } from "./native.js";
 
-/** Fails unless `compute` gives each row the same bits in every batch as alone. */
-function expectRowsIndependent(x: Bits, compute: (x: Bits) => Bits | Floats): void {
+/** Fails unless `compute` gives each row the same bits in every batch as alone; `large`: more sizes of batches. */
+function expectRowsIndependent(x: Bits, compute: (x: Bits) => Bits | Floats, large: number[] = []): void {
   const alone = Array.from({ length: x.rows }, (_, row) => bits(compute(takeRows(x, [row]))));
   const next = random(x.rows);
   const batches = [2, 3, 4, 5, 7, 16, 17, 31, x.rows].filter((size) => size <= x.rows);
-  for (const size of batches) {
+  for (const size of [...batches, ...large]) {
     const rows = Array.from({ length: size }, () => Math.floor(next() * x.rows));
     const together = compute(takeRows(x, rows));
     rows.forEach((row, i) => {
@@ -44,6 +44,9 @@ function expectThreadsIndependent(path: string, compute: (ops: Ops) => Bits | Fl
     if (bits(compute(opsFor(path, threads))) !== one) throw new Error(`other bits with ${threads} threads`);
   }
 }
+
+/** One of each of the tiles that a GPU has for prompts. */
+const kManyTokens = [50, 70, 270];
 
 function linear(ops: Ops, x: Matrix, w: Bits, parts: number): Floats {
   const y = poisonedFloats(x.rows, w.rows);
@@ -65,7 +68,7 @@ describe.each(paths)("%s", (path) => {
     const w = randomBits(next, n, k);
 
     it("rows alone and in batches", () => {
-      expectRowsIndependent(x, (rows) => linear(ops, rows, w, parts));
+      expectRowsIndependent(x, (rows) => linear(ops, rows, w, parts), kManyTokens);
     });
     it("threads", () => {
       expectThreadsIndependent(path, (some) => linear(some, x, w, parts));
@@ -94,7 +97,7 @@ describe.each(paths)("%s", (path) => {
       some.gateUp(y, rows, gate, up);
       return y;
     };
-    expectRowsIndependent(x, (rows) => compute(ops, rows));
+    expectRowsIndependent(x, (rows) => compute(ops, rows), kManyTokens);
     expectThreadsIndependent(path, (some) => compute(some, x));
   });
 

@@ -1,4 +1,4 @@
-// Linear layers of many tokens on Hopper: the order of linear.cu by wgmma m64nNk16 (sm_90a), the bits of
+// Linear layers of many tokens on Hopper: the order of linear.cu by wgmma m64n160k16 (sm_90a), the bits of
 // mma.sync's chains (seen on an H200; tests/gpu and bench/cuda/kernels.cu compare them).
 //
 // A block has a tile of 128 weight rows by kTokens tokens and three warpgroups: one loads slabs by cp.async, as
@@ -15,18 +15,19 @@ namespace lockstep::cuda {
 namespace {
 
 constexpr int kRows = 128, kGroupRows = 64;
-constexpr int kGroup = 128;  // threads of a warpgroup
+constexpr int kTokens = 160;  // as many as registers hold, twice: a slice's sums and the total
+constexpr int kGroup = 128;   // threads of a warpgroup
 constexpr int kThreads = 3 * kGroup;
 
-template <int kTokens_>
-struct Tile {
-  static constexpr int kTokens = kTokens_;
-  static constexpr int kStages = 200 * 1024 / ((kRows + kTokens) * kSlab * 2);  // slabs in flight or in use
-  struct Shared {
-    Bf16 slabs[kStages][kRows + kTokens][kSlab];  // from a multiple of 1,024 bytes on
-    uint64_t full[kStages], empty[kStages];
-  };
+constexpr int kStages = 5;  // slabs in flight or in use
+
+struct Shared {
+  Bf16 slabs[kStages][kRows + kTokens][kSlab];  // from a multiple of 1,024 bytes on
+  uint64_t full[kStages], empty[kStages];
 };
+
+constexpr int kTiles = kTokens / 8;
+using Sums = float[kTiles][4];
 
 // ---- kernels ----
 
@@ -54,12 +55,12 @@ struct Weights {
   }
 };
 
-template <class T, Output kOutput>
-__device__ void load_slabs(typename T::Shared& shared, const LinearCall& c, int64_t first_row,
-                           int64_t first_token, int thread) {
+template <Output kOutput>
+__device__ void load_slabs(Shared& shared, const LinearCall& c, int64_t first_row, int64_t first_token,
+                           int thread) {
   // A stage is given back when the slab after it is being multiplied, so that one must have been told of before
   // its place is waited for.
-  constexpr int kAhead = T::kStages - 2;
+  constexpr int kAhead = kStages - 2;
   constexpr int kStep = kGroup / 8;  // rows that the group loads at once
   const int row = thread / 8, piece = thread % 8, swizzled = (piece ^ (row % 8)) * 8;
   const Weights<kOutput> weights(c, first_row, row);
@@ -70,11 +71,11 @@ __device__ void load_slabs(typename T::Shared& shared, const LinearCall& c, int6
   int loaded = 0;
   const auto tell = [&](int slab) {  // this thread's share of it has landed
     fence_for_wgmma();
-    barrier_arrive(&shared.full[slab % T::kStages]);
+    barrier_arrive(&shared.full[slab % kStages]);
   };
   for (; !walk.done(); walk.next(), ++loaded) {
-    const int stage = loaded % T::kStages;
-    if (loaded >= T::kStages) barrier_wait(&shared.empty[stage], (loaded / T::kStages - 1) % 2);
+    const int stage = loaded % kStages;
+    if (loaded >= kStages) barrier_wait(&shared.empty[stage], (loaded / kStages - 1) % 2);
     const int k = walk.k_begin() + piece * 8, k_end = walk.k_end();
     Bf16* to = &shared.slabs[stage][row][swizzled];  // every kStep rows the swizzle is the same
     if (walk.k_begin() + kSlab <= k_end) {
@@ -84,14 +85,14 @@ __device__ void load_slabs(typename T::Shared& shared, const LinearCall& c, int6
         copy_async_16(to, from, r < weights.rows ? 16 : 0);
       from = x + k;
 #pragma unroll 4
-      for (int r = 0; r < T::kTokens; r += kStep, to += kStep * kSlab, from += x_step)
+      for (int r = 0; r < kTokens; r += kStep, to += kStep * kSlab, from += x_step)
         copy_async_16(to, from, r < tokens ? 16 : 0);
     } else {  // the end of a part
       const Bf16* from = weights.first;
       for (int r = 0; r < kRows; r += kStep, to += kStep * kSlab, from += weights.step)
         load_piece(to, r < weights.rows ? from : nullptr, k, k_end, true, c.x);
       from = x;
-      for (int r = 0; r < T::kTokens; r += kStep, to += kStep * kSlab, from += x_step)
+      for (int r = 0; r < kTokens; r += kStep, to += kStep * kSlab, from += x_step)
         load_piece(to, r < tokens ? from : nullptr, k, k_end, true, c.x);
     }
     commit_copies();
@@ -102,8 +103,8 @@ __device__ void load_slabs(typename T::Shared& shared, const LinearCall& c, int6
   for (int slab = loaded < kAhead ? 0 : loaded - kAhead; slab < loaded; ++slab) tell(slab);
 }
 
-template <Output kOutput, int kTiles>
-__device__ void store_tile(const LinearCall& c, const float (&sums)[kTiles][4], int part, int64_t first_row,
+template <Output kOutput>
+__device__ void store_tile(const LinearCall& c, const Sums& sums, int part, int64_t first_row,
                            int64_t first_token, int lane) {
   const int64_t row = first_row + lane / 4;
   int64_t token = first_token + 2 * (lane % 4);
@@ -121,15 +122,14 @@ __device__ void store_tile(const LinearCall& c, const float (&sums)[kTiles][4], 
   }
 }
 
-template <class T, Output kOutput>
-__device__ void multiply_slabs(typename T::Shared& shared, const LinearCall& c, int64_t first_row,
-                               int64_t first_token, int group, int thread) {
-  constexpr int kTiles = T::kTokens / 8;
-  float sums[kTiles][4], total[kTiles][4];
+template <Output kOutput>
+__device__ void multiply_slabs(Shared& shared, const LinearCall& c, int64_t first_row, int64_t first_token,
+                               int group, int thread) {
+  Sums sums, total;
   bool first_slice = true;
   int slab = 0;
   const auto give_back = [&](int of_slab) {
-    if (thread % 32 == 0) barrier_arrive(&shared.empty[of_slab % T::kStages]);
+    if (thread % 32 == 0) barrier_arrive(&shared.empty[of_slab % kStages]);
   };
   for (Walk walk(c, 0, c.parts * kSlices); !walk.done();) {
     const int part = walk.part(), end = slab + walk.slab_end - walk.slab;
@@ -139,8 +139,8 @@ __device__ void multiply_slabs(typename T::Shared& shared, const LinearCall& c, 
       for (int i = 0; i < 4; ++i) sums[n][i] = 0.0f;
     wgmma_fence();
     for (int first = slab; slab < end; ++slab) {
-      const int stage = slab % T::kStages;
-      barrier_wait(&shared.full[stage], slab / T::kStages % 2);
+      const int stage = slab % kStages;
+      barrier_wait(&shared.full[stage], slab / kStages % 2);
       const uint32_t a = shared_address(&shared.slabs[stage][group * kGroupRows][0]);
       const uint32_t b = shared_address(&shared.slabs[stage][kRows][0]);
 #pragma unroll
@@ -165,14 +165,14 @@ __device__ void multiply_slabs(typename T::Shared& shared, const LinearCall& c, 
 }
 
 // Grid: tiles of tokens by tiles of rows.
-template <class T, Output kOutput>
+template <Output kOutput>
 __global__ void __launch_bounds__(kThreads, 1) linear_sm90_kernel(const LinearCall c) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  auto& shared = *dynamic_shared<typename T::Shared>();
+  auto& shared = *dynamic_shared<Shared>();
   const int thread = static_cast<int>(threadIdx.x), group = thread / kGroup;
-  const int64_t first_row = int64_t{blockIdx.y} * kRows, first_token = int64_t{blockIdx.x} * T::kTokens;
+  const int64_t first_row = int64_t{blockIdx.y} * kRows, first_token = int64_t{blockIdx.x} * kTokens;
   if (thread == 0)
-    for (int stage = 0; stage < T::kStages; ++stage) {
+    for (int stage = 0; stage < kStages; ++stage) {
       barrier_init(&shared.full[stage], kGroup);
       barrier_init(&shared.empty[stage], 2 * kGroup / 32);  // a lane of each warp that multiplies
     }
@@ -180,48 +180,39 @@ __global__ void __launch_bounds__(kThreads, 1) linear_sm90_kernel(const LinearCa
   begin_kernel();
   if (group == 2) {
     keep_registers<64>();
-    load_slabs<T, kOutput>(shared, c, first_row, first_token, thread % kGroup);
+    load_slabs<kOutput>(shared, c, first_row, first_token, thread % kGroup);
   } else {
     take_registers<216>();
-    multiply_slabs<T, kOutput>(shared, c, first_row, first_token, group, thread % kGroup);
+    multiply_slabs<kOutput>(shared, c, first_row, first_token, group, thread % kGroup);
   }
 #endif
 }
 
 // ---- launchers ----
 
-template <class T, Output kOutput>
-void launch_tile(const LinearCall& c, int64_t rows, Stream& stream) {
+template <Output kOutput>
+bool launch_tiles(const LinearCall& c, int64_t rows, Stream& stream) {
   launch(
       {.name = "linear_sm90",
-       .grid = dim3(ceil_div(c.tokens, T::kTokens), ceil_div(rows, kRows)),
+       .grid = dim3(ceil_div(c.tokens, kTokens), ceil_div(rows, kRows)),
        .block = dim3(kThreads),
-       .shared_bytes = sizeof(typename T::Shared),
+       .shared_bytes = sizeof(Shared),
        .stream = stream,
        .bytes = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows + c.tokens),
        .flops = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows) * static_cast<double>(c.tokens)},
-      linear_sm90_kernel<T, kOutput>, c);
-}
-
-template <Output kOutput>
-void launch_linear(const LinearCall& c, int64_t rows, Stream& stream) {
-  if (c.tokens <= 64)
-    launch_tile<Tile<64>, kOutput>(c, rows, stream);
-  else if (c.tokens <= 128)
-    launch_tile<Tile<128>, kOutput>(c, rows, stream);
-  else
-    launch_tile<Tile<160>, kOutput>(c, rows, stream);
+      linear_sm90_kernel<kOutput>, c);
+  return true;
 }
 
 }  // namespace
 
 bool linear_sm90(const LinearCall& c, Output output, int64_t rows, Stream& stream) {
   if (!stream.has_wgmma() || c.aligned == 0) return false;
-  if (output == Output::kFloat) return launch_linear<Output::kFloat>(c, rows, stream), true;
-  if (output == Output::kGateUp) return launch_linear<Output::kGateUp>(c, rows, stream), true;
+  if (output == Output::kFloat) return launch_tiles<Output::kFloat>(c, rows, stream);
+  if (output == Output::kGateUp) return launch_tiles<Output::kGateUp>(c, rows, stream);
   // A tile has rows of one matrix.
   if (c.rows[0].rows % kRows != 0 || c.rows[1].rows % kRows != 0) return false;
-  return launch_linear<Output::kBf16>(c, rows, stream), true;
+  return launch_tiles<Output::kBf16>(c, rows, stream);
 }
 
 }  // namespace lockstep::cuda

@@ -34,6 +34,11 @@ export class LockstepError extends Error {
   ) {
     super(cut(message, kMaxMessage), options);
   }
+
+  /** What JSON.stringify takes: an Error's own message is not enumerable. */
+  toJSON(): { name: string; code: ErrorCode; message: string } {
+    return { name: this.name, code: this.code, message: this.message };
+  }
 }
 
 /** Whether this package threw it. Never throws. */

@@ -62,8 +62,14 @@ export function totalMemoryBytes(): number {
 export function availableMemoryBytes(): number {
   const kilobytes = Number(read("/proc/meminfo")?.match(/^MemAvailable:\s*(\d+) kB$/m)?.[1]);
   const machine = kilobytes > 0 ? kilobytes * 1024 : freemem();
-  const used = Number(
-    read("/sys/fs/cgroup/memory.current") ?? read("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-  );
+  const used = usedOfLimitBytes();
   return used >= 0 ? Math.max(0, Math.min(machine, memoryLimitBytes() - used)) : machine;
+}
+
+/** What counts against the container's limit, less the file pages that are given up first: weights in the page cache, say. */
+function usedOfLimitBytes(): number {
+  const current =
+    read("/sys/fs/cgroup/memory.current") ?? read("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+  const stat = read("/sys/fs/cgroup/memory.stat") ?? read("/sys/fs/cgroup/memory/memory.stat");
+  return Number(current) - Number(stat?.match(/^(?:total_)?inactive_file (\d+)$/m)?.[1] ?? 0);
 }

@@ -166,7 +166,7 @@ export function withBlocks(limits: EngineLimits, numBlocks: number, blockTokens:
 }
 
 export interface SamplingOptions {
-  /** Output tokens, at most. Default: the rest of the context. */
+  /** Output tokens, at most. Default: the rest of the context; with topLogprobs, 4,000,000 / topLogprobs if that is less. */
   maxTokens?: number | undefined;
   /** Output tokens before anything (EOS, stop ids and strings) may stop it. Default 0. */
   minTokens?: number | undefined;
@@ -302,7 +302,8 @@ export function checkSampling(
   { vocabSize, defaults, eosTokenIds }: SamplingContext,
 ): Sampling {
   const given = checkOptions(options, "sampling options", samplingSchema(vocabSize));
-  const { n = 1, sampleIndex = 0, minTokens = 0, maxTokens = kMaxInt32 } = given;
+  const { n = 1, sampleIndex = 0, minTokens = 0 } = given;
+  const { maxTokens = given.topLogprobs ? Math.floor(kMaxListed / given.topLogprobs) : kMaxInt32 } = given;
   if (sampleIndex + n - 1 > kMaxUint32)
     throw invalid(`at most ${kMaxUint32} for sampleIndex + n - 1`, "n", n);
   if (minTokens > maxTokens) throw invalid(`at most maxTokens (${maxTokens})`, "minTokens", minTokens);

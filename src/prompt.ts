@@ -16,11 +16,11 @@ export type Prompt =
   | { tokens: ArrayLike<number> }
   | {
       messages: ChatMessage[];
-      tools?: Tool[];
-      enableThinking?: boolean;
-      chatTemplate?: string;
+      tools?: Tool[] | undefined;
+      enableThinking?: boolean | undefined;
+      chatTemplate?: string | undefined;
       /** Default true. */
-      addGenerationPrompt?: boolean;
+      addGenerationPrompt?: boolean | undefined;
     };
 
 /** The text side of a checkpoint; absent where it has no tokenizer files. */
@@ -52,14 +52,6 @@ export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSi
   if (typeof prompt === "string") return encodeText(prompt, text);
   if (typeof prompt !== "object" || prompt === null || Array.isArray(prompt))
     throw invalid("a string or an object with text, tokens or messages", "prompt", prompt);
-  const forms = kForms.filter((key) => (prompt as Record<string, unknown>)[key] !== undefined);
-  const [form] = forms;
-  if (form === undefined || forms.length > 1)
-    throw invalid(
-      "exactly one of text, tokens and messages",
-      "prompt",
-      form === undefined ? prompt : forms.join(", "),
-    );
   const given = checkOptions<PromptKeys>(prompt, "prompt", {
     text: string,
     tokens: tokenIds(vocabSize),
@@ -69,6 +61,14 @@ export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSi
     chatTemplate: string,
     addGenerationPrompt: boolean,
   });
+  const forms = kForms.filter((key) => given[key] !== undefined);
+  const [form] = forms;
+  if (form === undefined || forms.length > 1)
+    throw invalid(
+      "exactly one of text, tokens and messages",
+      "prompt",
+      form === undefined ? prompt : forms.join(", "),
+    );
   if (form === "messages") return encodeMessages(given, text);
   const stray = Object.keys(given).find((key) => key !== form);
   if (stray !== undefined)

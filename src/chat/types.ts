@@ -7,7 +7,7 @@
 /** A part of a message's content. Qwen3's own templates read strings only; other templates may read parts. */
 export interface ContentPart {
   type: string;
-  text?: string;
+  text?: string | undefined;
   [key: string]: unknown;
 }
 
@@ -21,31 +21,31 @@ export interface ToolCall {
 export type MessageToolCall =
   | ToolCall
   | {
-      id?: string;
-      type?: "function";
+      id?: string | undefined;
+      type?: "function" | undefined;
       function: { name: string; arguments: Record<string, unknown> | string };
     };
 
 export interface ChatMessage {
   /** "system", "user", "assistant" or "tool"; a custom template may know others. */
   role: string;
-  content?: string | ContentPart[] | null;
+  content?: string | ContentPart[] | null | undefined;
   /** The thinking of an assistant turn, without its <think> tags. */
-  reasoning_content?: string | null;
-  tool_calls?: MessageToolCall[] | null;
-  name?: string;
-  tool_call_id?: string;
+  reasoning_content?: string | null | undefined;
+  tool_calls?: MessageToolCall[] | null | undefined;
+  name?: string | undefined;
+  tool_call_id?: string | undefined;
   /** Further keys reach the template as they are. */
   [key: string]: unknown;
 }
 
 /** A tool as the model sees it: `{ type: "function", function: { name, description, parameters } }`, rendered as JSON. */
 export interface Tool {
-  type?: string;
+  type?: string | undefined;
   function?: {
     name: string;
-    description?: string;
-    parameters?: Record<string, unknown>;
+    description?: string | undefined;
+    parameters?: Record<string, unknown> | undefined;
     [key: string]: unknown;
   };
   [key: string]: unknown;

@@ -87,7 +87,7 @@ describe("an array", () => {
   });
 });
 
-it("refuses more top logprobs than a generation holds, by default too", async () => {
+it("refuses more top logprobs than a generation holds, and asks for no more by default", async () => {
   const config = JSON.parse(readFileSync(join(kDemoModel, "config.json"), "utf8"));
   const directory = variant({ "config.json": { ...config, max_position_embeddings: 8192 } });
   const engine = await Engine.load(directory, { threads: 1 });
@@ -96,9 +96,13 @@ it("refuses more top logprobs than a generation holds, by default too", async ()
     code: "INVALID_ARGUMENT",
     message: expect.stringMatching(/lower maxTokens or topLogprobs$/),
   };
-  for (const maxTokens of [undefined, 8000, 10 ** 6])
+  for (const maxTokens of [8000, 10 ** 6])
     await expect(listed({ maxTokens, topLogprobs: 700 })).rejects.toMatchObject(refused);
   expect((await listed({ maxTokens: 2, topLogprobs: 700 })).topLogprobs![1]).toHaveLength(700);
+  const any = Array.from({ length: 704 }, (_, id) => id);
+  expect((await listed({ maxTokens: undefined, topLogprobs: 700, stopTokenIds: any })).tokens).toHaveLength(
+    1,
+  );
   await engine.close();
   removeVariants();
 });

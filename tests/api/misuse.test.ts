@@ -155,7 +155,8 @@ const promptRows: Row[] = [
   [null, /for prompt but received null/],
   [42, /for prompt but received 42/],
   [{}, /exactly one of text, tokens and messages for prompt/],
-  [{ prompt: "hello" }, /exactly one of text, tokens and messages/],
+  [{ prompt: "hello" }, /a known option in prompt but received 'prompt'. Known: text, tokens, messages/],
+  [{ message: [] }, /'message'.*messages/],
   [
     { text: "a", tokens: [1] },
     /exactly one of text, tokens and messages for prompt but received 'text, tokens'/,
@@ -335,6 +336,13 @@ describe("misuse", () => {
   async function drain(prompt: Prompt, sampling?: SamplingOptions): Promise<void> {
     for await (const _ of engine.stream(prompt, sampling));
   }
+
+  it("gives errors whose message outlives JSON", async () => {
+    const error = await engine.generate("").catch((thrown) => thrown);
+    expect(JSON.parse(JSON.stringify({ error }))).toEqual({
+      error: { name: "LockstepError", code: "INVALID_ARGUMENT", message: error.message },
+    });
+  });
 
   it.each(samplingRows)("of sampling options: %o", async (...row) => {
     const options = row[0] as SamplingOptions;

@@ -95,10 +95,21 @@ interface PromptKeys {
 
 function encodeMessages(given: Partial<PromptKeys>, text: TextSide | undefined): PromptEncoding {
   const rendered = renderMessages(given, text);
-  if (typeof rendered === "string") return encodeText(rendered, text);
-  const rendering = rendered.then((content) => encodeText(content, text));
+  const encode = (content: string) => {
+    if (!content.isWellFormed()) blameMessage(given.messages as ChatMessage[]);
+    return encodeText(content, text);
+  };
+  if (typeof rendered === "string") return encode(rendered);
+  const rendering = rendered.then(encode);
   rendering.catch(() => {}); // whoever calls, or waits for it, hears of it
   return { encode: async (check) => (await rendering).encode(check), rendering };
+}
+
+/** Of a rendered conversation that has a lone surrogate: where it was given, if it stands in a message's text. */
+function blameMessage(messages: readonly ChatMessage[]): void {
+  messages.forEach(({ content }, i) => {
+    if (typeof content === "string") requireWellFormed(content, `messages[${i}].content`);
+  });
 }
 
 function renderMessages(

@@ -31,7 +31,7 @@ export function samplingDistribution(
   if (Number.isNaN(probabilities[0]))
     throw new LockstepError(
       "INVALID_ARGUMENT",
-      "Expected a token to be left to sample but logitBias bans every one",
+      "Expected a token to be left to sample but logitBias and the stop ids that minTokens masks ban every one",
     );
   return probabilities;
 }

@@ -60,7 +60,7 @@ class Session {
   readonly #lines = new LineReader("> ", () => this.#interrupt());
   #history: ChatMessage[] = [];
   #answer: AbortController | undefined;
-  #interrupts = 0; // since the last line
+  #interrupts = 0; // at the prompt, since the last line
 
   /** `signal` ends the session. */
   constructor(engine: Engine, flags: ChatFlags, signal: AbortSignal) {
@@ -93,7 +93,6 @@ class Session {
   #interrupt(): void {
     if (this.#answer) {
       this.#answer.abort();
-      this.#interrupts = 1;
     } else if (++this.#interrupts > 1) {
       this.#lines.close();
     } else {

@@ -204,7 +204,10 @@ const promptRows: Row[] = [
   [{ messages: ["hello"] }, /messages\[0\]/],
   [{ messages: [{ content: "no role" }] }, /role/],
   [{ messages: [{ role: "user", content: "x" }], tools: "all" }, /tools/],
-  [{ messages: [{ role: "user", content: "lone \ud800" }] }, /surrogate/],
+  [
+    { messages: [{ role: "user", content: "lone \ud800" }] },
+    /for messages\[0\]\.content .*surrogate.* at index 5$/,
+  ],
   [{ messages: [{ role: "user", content: "x" }], chatTemplate: "{% if" }, /template/i, "TEMPLATE_ERROR"],
   [
     { messages: [{ role: "user", content: "x" }], chatTemplate: "{{ raise_exception('not like this') }}" },

@@ -13,10 +13,11 @@
  * - `==` and `!=` compare as Python's; they compared as JavaScript's (1 == '1', [1] != [1]).
  * - `join` printed its items as JavaScript does, and its keyword was not `d`.
  * - an attribute of an undefined value is an error; it was another undefined value, and printed nothing.
+ * - `break` and `continue` dropped what their round had printed.
  *
  * Still different, and used by none of Qwen3's templates: `in` compares a list's items as JavaScript's ===, what Jinja has
  * and the library has not (some filters, tests and methods) is an error, strftime_now is absent (it would make a prompt
- * depend on the clock).
+ * depend on the clock), `break` in a macro leaves the loop that called it (Jinja2 refuses it).
  *
  * Limits: a clock (clock.ts) stops whatever takes long. What is bounded here is what a clock does not stop in time: the size
  * of every text and list, what all of them take together (MAX_STEPS), and V8's own searches.
@@ -59,6 +60,7 @@ interface Node {
   right?: Node;
   iterable?: Node;
   lhs?: Node;
+  body?: Node[] | LoopBody;
 }
 interface Scope {
   variables: Map<string, Value>;
@@ -112,6 +114,8 @@ export function renderTemplate(program: Program, variables: Record<string, unkno
 
 class PythonInterpreter extends Interpreter {
   #steps = 0;
+  /** What the block that was left last had printed. */
+  #cutShort = "";
   readonly #bounds: Bounds;
 
   constructor(environment: Scope, bounds: Bounds) {
@@ -128,16 +132,37 @@ class PythonInterpreter extends Interpreter {
   }
 
   /** The library's, with expressions printed as Python prints them. Statements print nothing, or text. */
-  evaluateBlock(statements: Node[], environment: Scope): Value {
+  evaluateBlock(block: Node[] | LoopBody, environment: Scope): Value {
+    if (block instanceof LoopBody) return this.#evaluateRound(block, environment);
     this.#charge(1); // a loop's empty body, too
     let result = "";
-    for (const statement of statements) {
-      const value = this.evaluate(statement, environment);
-      if (value.type !== "NullValue" || !STATEMENTS.has(statement.type)) result += pythonText(value);
+    for (const statement of block) {
+      this.#cutShort = "";
+      try {
+        const value = this.evaluate(statement, environment);
+        if (value.type !== "NullValue" || !STATEMENTS.has(statement.type)) result += pythonText(value);
+      } catch (error) {
+        // `break`, perhaps. Only these two print as they go; the text of the others is lost with them.
+        this.#cutShort = result + (["If", "For"].includes(statement.type) ? this.#cutShort : "");
+        throw error;
+      }
       this.#limitText(result.length);
     }
     this.#chargeText(result.length);
     return text(result);
+  }
+
+  /** Prints into `body`: the library drops the text of a round that it leaves early. */
+  #evaluateRound(body: LoopBody, environment: Scope): Value {
+    try {
+      body.printed += String(this.evaluateBlock(body.statements, environment).value);
+    } catch (error) {
+      body.printed += this.#cutShort;
+      throw error;
+    } finally {
+      this.#limitText(body.printed.length);
+    }
+    return text("");
   }
 
   /** The library's, which keeps something for each item before the first round. */
@@ -145,10 +170,15 @@ class PythonInterpreter extends Interpreter {
     const select = node.iterable?.type === "SelectExpression" ? node.iterable : undefined;
     const items = this.evaluate(select ? select.lhs : node.iterable, environment);
     this.#chargeList(sizeOf(items));
-    return super.evaluateFor(
-      { ...node, iterable: select ? { ...select, lhs: given(items) } : given(items) },
-      environment,
-    );
+    const iterable = select ? { ...select, lhs: given(items) } : given(items);
+    const body = new LoopBody(node.body as Node[]);
+    try {
+      const otherwise = super.evaluateFor({ ...node, iterable, body }, environment);
+      return text(body.printed + String(otherwise.value));
+    } catch (error) {
+      this.#cutShort = body.printed + this.#cutShort; // of the loop's else, which may leave the loop around it
+      throw error;
+    }
   }
 
   /** The library's; a list that is spread out counts. */
@@ -362,6 +392,12 @@ function range(maxLength: number, first: number, second?: number, step = 1): num
 
 function limit(what: string, length: number, max: number): void {
   if (length > max) throw new BoundError(`the template made ${what} of ${length}, more than ${max}`);
+}
+
+/** What a loop does for each item, and what that has printed so far. */
+class LoopBody {
+  printed = "";
+  constructor(readonly statements: Node[]) {}
 }
 
 /** A node that has been evaluated already. */

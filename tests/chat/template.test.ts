@@ -114,6 +114,32 @@ describe("as Jinja2", () => {
   });
 
   it.each([
+    ["{% for i in [1,2,3] %}<{{ i }}>{% if i == 2 %}{% break %}{% endif %}{% endfor %}", "<1><2>"],
+    ["{% for i in [1,2,3] %}{{ i }}{% if i == 2 %}{% continue %}{% endif %}.{% endfor %}", "1.23."],
+    [
+      "{% for i in [1,2] %}{% if i %}a{% if i == 1 %}b{% continue %}{% endif %}c{% endif %}d{% endfor %}",
+      "abacd",
+    ],
+    ["{% for i in [1,2,3] if i > 1 %}{{ loop.index }}{% continue %}{% endfor %}", "12"],
+    ["{% for i in [1,2] %}<{% for j in [1,2] %}{{ j }}{% break %}{% endfor %}>{% endfor %}", "<1><1>"],
+    ["{% for i in [1,2] %}<{% for j in [] %}{% else %}no{% break %}{% endfor %}>{% endfor %}", "<no"],
+    [
+      "{% for i in [1,2] %}<{% for j in [1] %}x{% continue %}{% else %}no{% break %}{% endfor %}>{% endfor %}",
+      "<xno",
+    ],
+    ["{% for i in [1,2] %}a{% break %}{% else %}b{% endfor %}", "ab"],
+    ["{% for i in [1,2] %}a{% set x %}b{% break %}{% endset %}c{% endfor %}|{{ x }}", "a|"],
+    ["{% for i in [1,2] %}a{% filter upper %}b{% continue %}{% endfilter %}c{% endfor %}", "aa"],
+    [
+      "{% macro m(n) %}{% for i in range(9) %}{{ i }}{% if i == n %}{% break %}{% endif %}{% endfor %}{{ caller() }}{% endmacro %}" +
+        "{% for k in [1,2] %}{% call m(k) %}!{% for z in [1,2] %}z{% break %}{% endfor %}{% endcall %}{% endfor %}",
+      "01!z012!z",
+    ],
+  ])("leaves loops as Python: %j", (source, expected) => {
+    expect(render(source)).toBe(expected);
+  });
+
+  it.each([
     ["{{ absent.x }}", "absent is undefined, and so has no x"],
     ["{{ messages[0].nope.more }}", "nope is undefined, and so has no more"],
     ["{{ absent | tojson }}", "an undefined value is not JSON"],

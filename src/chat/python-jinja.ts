@@ -13,10 +13,20 @@
  * - `==` and `!=` compare as Python's; they compared as JavaScript's (1 == '1', [1] != [1]).
  * - `join` printed its items as JavaScript does, and its keyword was not `d`.
  * - an attribute of an undefined value is an error; it was another undefined value, and printed nothing.
+ * - `break` and `continue` dropped what their round had printed.
+ * - a text's length and indices counted UTF-16 units, not code points.
+ * - `+` of a text and something else joined them; it is an error.
+ * - `%` took the sign of its first number; division by zero gave Infinity.
+ * - `in` compared a list's items as JavaScript's ===, and was an error for none, and for anything but text in a dict.
+ * - `capitalize` left the rest as it was, `title` knew ASCII words only.
  *
- * Still different, and used by none of Qwen3's templates: `in` compares a list's items as JavaScript's ===, what Jinja has
- * and the library has not (some filters, tests and methods) is an error, strftime_now is absent (it would make a prompt
- * depend on the clock).
+ * Still different, and used by none of Qwen3's templates:
+ * - what Jinja has and the library has not (some filters, tests and methods) is an error; strftime_now is absent (it would
+ *   make a prompt depend on the clock).
+ * - comparisons do not chain: `a == b == c` is `(a == b) == c`.
+ * - the pairs of `items()` and `dictsort` are lists, and `items()` prints as a list of them; so is what comes of two tuples.
+ * - `.length` of a text or a list is its length; it is undefined in Python.
+ * - `break` in a macro leaves the loop that called it; it is a syntax error in Python.
  *
  * Limits: a clock (clock.ts) stops whatever takes long. What is bounded here is what a clock does not stop in time: the size
  * of every text and list, what all of them take together (MAX_STEPS), and V8's own searches.
@@ -59,6 +69,7 @@ interface Node {
   right?: Node;
   iterable?: Node;
   lhs?: Node;
+  body?: Node[] | LoopBody;
 }
 interface Scope {
   variables: Map<string, Value>;
@@ -112,6 +123,8 @@ export function renderTemplate(program: Program, variables: Record<string, unkno
 
 class PythonInterpreter extends Interpreter {
   #steps = 0;
+  /** What the block that was left last had printed. */
+  #cutShort = "";
   readonly #bounds: Bounds;
 
   constructor(environment: Scope, bounds: Bounds) {
@@ -128,16 +141,37 @@ class PythonInterpreter extends Interpreter {
   }
 
   /** The library's, with expressions printed as Python prints them. Statements print nothing, or text. */
-  evaluateBlock(statements: Node[], environment: Scope): Value {
+  evaluateBlock(block: Node[] | LoopBody, environment: Scope): Value {
+    if (block instanceof LoopBody) return this.#evaluateRound(block, environment);
     this.#charge(1); // a loop's empty body, too
     let result = "";
-    for (const statement of statements) {
-      const value = this.evaluate(statement, environment);
-      if (value.type !== "NullValue" || !STATEMENTS.has(statement.type)) result += pythonText(value);
+    for (const statement of block) {
+      this.#cutShort = "";
+      try {
+        const value = this.evaluate(statement, environment);
+        if (value.type !== "NullValue" || !STATEMENTS.has(statement.type)) result += pythonText(value);
+      } catch (error) {
+        // `break`, perhaps. Only these two print as they go; the text of the others is lost with them.
+        this.#cutShort = result + (["If", "For"].includes(statement.type) ? this.#cutShort : "");
+        throw error;
+      }
       this.#limitText(result.length);
     }
     this.#chargeText(result.length);
     return text(result);
+  }
+
+  /** Prints into `body`: the library drops the text of a round that it leaves early. */
+  #evaluateRound(body: LoopBody, environment: Scope): Value {
+    try {
+      body.printed += String(this.evaluateBlock(body.statements, environment).value);
+    } catch (error) {
+      body.printed += this.#cutShort;
+      throw error;
+    } finally {
+      this.#limitText(body.printed.length);
+    }
+    return text("");
   }
 
   /** The library's, which keeps something for each item before the first round. */
@@ -145,10 +179,15 @@ class PythonInterpreter extends Interpreter {
     const select = node.iterable?.type === "SelectExpression" ? node.iterable : undefined;
     const items = this.evaluate(select ? select.lhs : node.iterable, environment);
     this.#chargeList(sizeOf(items));
-    return super.evaluateFor(
-      { ...node, iterable: select ? { ...select, lhs: given(items) } : given(items) },
-      environment,
-    );
+    const iterable = select ? { ...select, lhs: given(items) } : given(items);
+    const body = new LoopBody(node.body as Node[]);
+    try {
+      const otherwise = super.evaluateFor({ ...node, iterable, body }, environment);
+      return text(body.printed + String(otherwise.value));
+    } catch (error) {
+      this.#cutShort = body.printed + this.#cutShort; // of the loop's else, which may leave the loop around it
+      throw error;
+    }
   }
 
   /** The library's; a list that is spread out counts. */
@@ -195,6 +234,8 @@ class PythonInterpreter extends Interpreter {
     const property = key ? given(key) : node.property;
     const value = super.evaluate({ ...node, object: given(object), property }, environment);
     const name = key ? key.value : property?.value;
+    if (key?.type === "IntegerValue") return characterAt(object.value as string, key.value as number);
+    if (value.type === "IntegerValue") return new IntegerValue(lengthOf(object.value as string)); // .length
     return (
       (value.type === "FunctionValue" && this.#stringMethod(object.value as string, String(name))) || value
     );
@@ -202,23 +243,33 @@ class PythonInterpreter extends Interpreter {
 
   #binary({ operator, left, right }: Node, environment: Scope): Value | undefined {
     const name = operator?.value;
-    if (name === undefined || !["==", "!=", "~", "in", "not in"].includes(name)) return undefined;
+    if (name === undefined || !OPERATORS.has(name)) return undefined;
     const [a, b] = [this.evaluate(left, environment), this.evaluate(right, environment)];
-    if (name.endsWith("in")) {
-      if (a.type === "StringValue" && b.type === "StringValue")
-        this.#limitSearch(b.value as string, a.value as string);
-      return super.evaluate(
-        { type: "BinaryExpression", operator, left: given(a), right: given(b) } as Node,
-        environment,
-      );
-    }
-    if (name === "~") return text(pythonText(a) + pythonText(b));
-    return new BooleanValue(pythonEquals(a, b) === (name === "=="));
+    const value = name.endsWith("in") ? this.#isIn(a, b, name === "in") : operate(name, a, b);
+    if (value) return value;
+    return super.evaluate(
+      { type: "BinaryExpression", operator, left: given(a), right: given(b) } as Node,
+      environment,
+    );
+  }
+
+  /** `in` or, unless `wanted`, `not in`; undefined for the library's. */
+  #isIn({ type, value }: Value, container: Value, wanted: boolean): Value | undefined {
+    const items = container.value;
+    if (type === "StringValue" && container.type === "StringValue")
+      this.#limitSearch(items as string, value as string);
+    if (Array.isArray(items))
+      return new BooleanValue(items.some((item: Value) => pythonEquals(item, { type, value })) === wanted);
+    if (container.type !== "ObjectValue" || typeof value === "object") return undefined;
+    return new BooleanValue((items as Map<unknown, Value>).has(value) === wanted);
   }
 
   /** What Python does otherwise, or what needs a bound; undefined for the library's. */
   #stringMethod(subject: string, name: string): Value | undefined {
     if (STRIPS.has(name)) return new FunctionValue((args) => this.#strip(text(subject), name, args));
+    if (name === "capitalize") return new FunctionValue(() => text(capitalize(subject)));
+    if (name === "title")
+      return new FunctionValue(() => text(subject.replace(/\p{Cased}+/gu, (word) => capitalize(word))));
     if (name !== "split" && name !== "replace") return undefined;
     const method = (new StringValue(subject) as unknown as { builtins: Map<string, FunctionValue> }).builtins;
     return new FunctionValue((args, scope) => {
@@ -240,6 +291,11 @@ class PythonInterpreter extends Interpreter {
     const args = (called && filter.args) || [];
     if (name === "tojson") return text(this.#toJson(operand, this.#jsonOptions(args, environment), ""));
     if (name === "string") return text(pythonText(operand));
+    if (operand.type === "StringValue" && !called) {
+      if (name === "length") return new IntegerValue(lengthOf(operand.value as string));
+      if (name === "capitalize") return text(capitalize(operand.value as string));
+      if (name === "title") return text(titleWords(operand.value as string));
+    }
     if (name === "trim") {
       const [positional, named] = this.evaluateArguments(args, environment);
       return this.#strip(text(pythonText(operand)), "strip", [...positional, ...named.values()]); // of anything
@@ -360,8 +416,74 @@ function range(maxLength: number, first: number, second?: number, step = 1): num
   return Array.from({ length }, (_, i) => start + i * step);
 }
 
+/** Operators that Python does otherwise, or that need a bound. */
+const OPERATORS = new Set(["==", "!=", "~", "+", "/", "//", "%", "in", "not in"]);
+
+/** The value of an operator; undefined for the library's. */
+function operate(operator: string, a: Value, b: Value): Value | undefined {
+  const areNumbers = typeof a.value === "number" && typeof b.value === "number";
+  if (operator === "~") return text(pythonText(a) + pythonText(b));
+  if (operator === "==" || operator === "!=")
+    return new BooleanValue(pythonEquals(a, b) === (operator === "=="));
+  if (operator === "+") {
+    if (a.type === b.type)
+      return a.type === "StringValue" ? text(`${a.value as string}${b.value as string}`) : undefined;
+    if (areNumbers || ![a, b].some(({ value }) => typeof value === "string" || Array.isArray(value)))
+      return undefined;
+    throw new Error(`+ takes two texts, two lists or two numbers, not ${a.type} and ${b.type}`);
+  }
+  if (!areNumbers) return undefined;
+  const [dividend, divisor] = [a.value as number, b.value as number];
+  if (divisor === 0) throw new Error(`${operator}: division by zero`);
+  if (operator !== "%") return undefined;
+  const remainder = dividend % divisor;
+  const wrapped = remainder !== 0 && remainder < 0 !== divisor < 0 ? remainder + divisor : remainder;
+  return new (a.type === b.type && a.type === "IntegerValue" ? IntegerValue : FloatValue)(wrapped);
+}
+
+/** In code points, as Python counts. */
+function lengthOf(text: string): number {
+  let length = 0;
+  for (const _ of text) ++length;
+  return length;
+}
+
+/** `text[index]`, counted in code points, from the end if negative. */
+function characterAt(subject: string, index: number): Value {
+  let left = index < 0 ? index + lengthOf(subject) : index;
+  for (const character of left < 0 ? "" : subject) if (left-- === 0) return text(character);
+  return new UndefinedValue();
+}
+
+/** str.capitalize(). */
+function capitalize(text: string): string {
+  const [first = ""] = text;
+  return titleCase(first) + text.toLowerCase().slice(first.toLowerCase().length);
+}
+
+/** One character in title case: only the first letter is large, of the two of \u00df. */
+function titleCase(character: string): string {
+  const [first = "", ...rest] = character.toUpperCase();
+  return first + rest.join("").toLowerCase();
+}
+
+/** Jinja's filter `title`, whose words begin after white space, hyphens and opening brackets; str.title() has others. */
+function titleWords(text: string): string {
+  return text.replace(TITLE_WORD, (word) => {
+    const [first = ""] = word;
+    return first.toUpperCase() + word.slice(first.length).toLowerCase();
+  });
+}
+const TITLE_WORD = new RegExp(`[^-({\\[<${[...PYTHON_SPACE].join("")}]+`, "gu");
+
 function limit(what: string, length: number, max: number): void {
   if (length > max) throw new BoundError(`the template made ${what} of ${length}, more than ${max}`);
+}
+
+/** What a loop does for each item, and what that has printed so far. */
+class LoopBody {
+  printed = "";
+  constructor(readonly statements: Node[]) {}
 }
 
 /** A node that has been evaluated already. */
@@ -403,6 +525,9 @@ interface FunctionValue extends Value {
 }
 const StringValue = new Environment().set("text", "").constructor as new (value: string) => Value;
 const BooleanValue = new Environment().set("flag", true).constructor as new (value: boolean) => Value;
+const IntegerValue = new Environment().set("integer", 1).constructor as new (value: number) => Value;
+const FloatValue = new Environment().set("float", 0.5).constructor as new (value: number) => Value;
+const UndefinedValue = new Environment().set("absent", undefined).constructor as new () => Value;
 const FunctionValue = new Environment().set("call", () => null).constructor as new (
   call: FunctionValue["value"],
 ) => FunctionValue;

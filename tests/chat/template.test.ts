@@ -98,7 +98,34 @@ describe("as Jinja2", () => {
     ["{% filter replace('a', 'bb') %}banana{% endfilter %}", "bbbnbbnbb"],
     ["{{ 'a\nb\n\nc' | indent(width=2) }}", "a\n  b\n\n  c"],
     ["{{ '-' in 'a-b' }} {{ 'z' not in 'a-b' }} {{ 'a' in ['a'] }}", "True True True"],
+    [
+      "{{ 'hELLO wORLD' | capitalize }} {{ 'hELLO'.capitalize() }} {{ '\u00e9LAN' | capitalize }} {{ '\u00dfx' | capitalize }}",
+      "Hello world Hello \u00c9lan Ssx",
+    ],
+    [
+      "{{ '\u00e9lan it\\'s aB-cD (eF [gH <kL' | title }} {{ 'a\u00a0b\ufeffc\u0085d' | title }} {{ '\u00dfx' | title }}",
+      "\u00c9lan It's Ab-Cd (Ef [Gh <Kl A\u00a0B\ufeffc\u0085D SSx",
+    ],
+    [
+      "{{ '\u00e9lan it\\'s aB-cD 3rd'.title() }} {{ '\u0391\u03a3'.title() }} {{ '\u0391\u03a3' | title }}",
+      "\u00c9lan It'S Ab-Cd 3Rd \u0391\u03c2 \u0391\u03c3",
+    ],
+    ["{{ 'a' + 'b' }} {{ 1 + 2.5 }} {{ [1] + ['a'] }} {{ 'a' ~ 1 ~ ['b'] }}", "ab 3.5 [1, 'a'] a1['b']"],
   ])("handles text as Python: %j", (source, expected) => {
+    expect(render(source)).toBe(expected);
+  });
+
+  it.each([
+    ["{{ x | length }} {{ x[0] }} {{ x[1:3] }} {{ x[2] }}", "4 \u{1f642} \u{1f642}a a"],
+    ["{{ x[-1] }} {{ x[-4] }} {{ x[4] }}{{ x[-5] }}|", "b \u{1f642} |"],
+  ])("counts characters as Python: %j", (source, expected) => {
+    expect(render(source, { x: "\u{1f642}\u{1f642}ab" })).toBe(expected);
+  });
+
+  it.each([
+    ["{{ (0-7) % 3 }} {{ 7 % (0-3) }} {{ (0-6) % 3 }} {{ 7.5 % (0-2) }} {{ 6.0 % 3 }}", "2 -2 0 -0.5 0.0"],
+    ["{{ (0-7) // 2 }} {{ 7 // (0-2) }} {{ (0-7.5) // 2 }} {{ 5 / 2 }}", "-4 -4 -4.0 2.5"],
+  ])("divides as Python: %j", (source, expected) => {
     expect(render(source)).toBe(expected);
   });
 
@@ -109,8 +136,36 @@ describe("as Jinja2", () => {
     ["[1, [2]] == [1, [2]] and {'a': [1]} == {'a': [1]}", "True"],
     ["[1, 2] == [2, 1] or {'a': 1} == {'b': 1} or [1, 2] == (1, 2)", "False"],
     ["[1] != [1] or {'a': 1} != {'a': 1}", "False"],
+    ["none in [1, none] and none not in [1] and 1 in [true] and [1] in [[1]]", "True"],
+    ["none in [1] or absent in [1] or '1' in [1] or 1 in [] or none in {'a': 1} or 1 in {'a': 1}", "False"],
   ])("compares as Python: %j", (source, expected) => {
     expect(render(`{{ ${source} }}`)).toBe(expected);
+  });
+
+  it.each([
+    ["{% for i in [1,2,3] %}<{{ i }}>{% if i == 2 %}{% break %}{% endif %}{% endfor %}", "<1><2>"],
+    ["{% for i in [1,2,3] %}{{ i }}{% if i == 2 %}{% continue %}{% endif %}.{% endfor %}", "1.23."],
+    [
+      "{% for i in [1,2] %}{% if i %}a{% if i == 1 %}b{% continue %}{% endif %}c{% endif %}d{% endfor %}",
+      "abacd",
+    ],
+    ["{% for i in [1,2,3] if i > 1 %}{{ loop.index }}{% continue %}{% endfor %}", "12"],
+    ["{% for i in [1,2] %}<{% for j in [1,2] %}{{ j }}{% break %}{% endfor %}>{% endfor %}", "<1><1>"],
+    ["{% for i in [1,2] %}<{% for j in [] %}{% else %}no{% break %}{% endfor %}>{% endfor %}", "<no"],
+    [
+      "{% for i in [1,2] %}<{% for j in [1] %}x{% continue %}{% else %}no{% break %}{% endfor %}>{% endfor %}",
+      "<xno",
+    ],
+    ["{% for i in [1,2] %}a{% break %}{% else %}b{% endfor %}", "ab"],
+    ["{% for i in [1,2] %}a{% set x %}b{% break %}{% endset %}c{% endfor %}|{{ x }}", "a|"],
+    ["{% for i in [1,2] %}a{% filter upper %}b{% continue %}{% endfilter %}c{% endfor %}", "aa"],
+    [
+      "{% macro m(n) %}{% for i in range(9) %}{{ i }}{% if i == n %}{% break %}{% endif %}{% endfor %}{{ caller() }}{% endmacro %}" +
+        "{% for k in [1,2] %}{% call m(k) %}!{% for z in [1,2] %}z{% break %}{% endfor %}{% endcall %}{% endfor %}",
+      "01!z012!z",
+    ],
+  ])("leaves loops as Python: %j", (source, expected) => {
+    expect(render(source)).toBe(expected);
   });
 
   it.each([
@@ -118,6 +173,14 @@ describe("as Jinja2", () => {
     ["{{ messages[0].nope.more }}", "nope is undefined, and so has no more"],
     ["{{ absent | tojson }}", "an undefined value is not JSON"],
     ["{{ {'a': messages[0].nope} | tojson }}", "an undefined value is not JSON"],
+    ["{{ 'a' + 1 }}", "+ takes two texts, two lists or two numbers, not StringValue and IntegerValue"],
+    ["{{ 1 + 'a' }}", "not IntegerValue and StringValue"],
+    ["{{ 'a' + [{'type': 'text'}] }}", "not StringValue and ArrayValue"],
+    ["{{ [1] + 'a' }}", "not ArrayValue and StringValue"],
+    ["{{ [1] + (1, 2) }}", "not ArrayValue and TupleValue"],
+    ["{{ 1 / 0 }}", "/: division by zero"],
+    ["{{ 1.5 % 0 }}", "%: division by zero"],
+    ["{{ none in 'a' }}", "null"],
   ])("refuses what Python refuses: %j", (source, message) => {
     expect(() => render(source)).toThrow(
       expect.objectContaining({ code: "TEMPLATE_ERROR", message: expect.stringContaining(message) }),
@@ -309,7 +372,7 @@ it.each<[string, ChatMessage[]?]>([
   ["{% filter indent(500000000) %}a\nb{% endfilter %}"],
   [`${NESTED}{{ n.x }}`],
   [`${NESTED}{{ n.x == n.x }}`],
-  [`${NESTED}{{ 'a' + n.x }}`],
+  [`${NESTED}{{ 'a' ~ n.x }}`],
   ["{{ messages[1].content in messages[0].content }}", search],
   ["{{ messages[0].content.split(messages[1].content) }}", search],
   [" ".repeat(100_000)],

@@ -175,8 +175,22 @@ function checkMessages(messages: readonly ChatMessage[], copier: Copier): unknow
       throw invalid("a string, null or an array of parts", `messages[${i}].content`, content);
     const { tool_calls: calls } = message;
     if (calls !== undefined && calls !== null) checkToolCalls(calls, `messages[${i}].tool_calls`);
+    refuseSlips(message as { role: string }, `messages[${i}]`);
   });
   return copier.copy(messages, "messages");
+}
+
+const ROLES = ["system", "user", "assistant", "tool"];
+const CONTENTS = ["content", "tool_calls", "reasoning_content"];
+
+/** A template would silently leave out what it does not know, and other templates may know other roles and keys. */
+function refuseSlips(message: { role: string; [key: string]: unknown }, where: string): void {
+  const { role } = message;
+  const meant = role.trim().toLowerCase();
+  if (role !== meant && ROLES.includes(meant)) throw invalid(`'${meant}'`, `${where}.role`, role);
+  if (!ROLES.includes(role) || CONTENTS.some((key) => message[key] !== undefined)) return;
+  const slip = Object.keys(message).find((name) => CONTENTS.some((key) => isMisspelt(name, key)));
+  if (slip !== undefined) throw unknownKey(slip, where, ["role", ...CONTENTS]);
 }
 
 function checkToolCalls(calls: unknown, where: string): void {

@@ -203,6 +203,11 @@ const promptRows: Row[] = [
   [{ messages: [null] }, /messages\[0\]/],
   [{ messages: ["hello"] }, /messages\[0\]/],
   [{ messages: [{ content: "no role" }] }, /role/],
+  [
+    { messages: [{ role: "User", content: "x" }] },
+    /^Expected 'user' for messages\[0\]\.role but received 'User'/,
+  ],
+  [{ messages: [{ role: "user", contents: "x" }] }, /'contents'.*did you mean content\?/],
   [{ messages: [{ role: "user", content: "x" }], tools: "all" }, /tools/],
   [
     { messages: [{ role: "user", content: "lone \ud800" }] },

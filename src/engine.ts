@@ -39,7 +39,14 @@ import {
   type Scoring,
   withBlocks,
 } from "./options.js";
-import { checkPrompt, type Prompt, type PromptEncoding, requireText, type TextSide } from "./prompt.js";
+import {
+  checkPrompt,
+  type Prompt,
+  type PromptEncoding,
+  requireText,
+  type TextLength,
+  type TextSide,
+} from "./prompt.js";
 import { makeScore, type Score } from "./score.js";
 import { onAbort } from "./signals.js";
 import { type Generation, GenerationStream, type StreamChunk } from "./stream.js";
@@ -312,8 +319,10 @@ export class Engine {
   }
 
   #checkPrompt(prompt: unknown): PromptEncoding {
+    const { vocabSize } = this.#checkpoint.config;
+    const { maxContext } = this.#limits;
     return this.#check(() =>
-      reading("prompt", () => checkPrompt(prompt, this.#text, this.#checkpoint.config.vocabSize)),
+      reading("prompt", () => checkPrompt(prompt, this.#text, { vocabSize, maxContext })),
     );
   }
 
@@ -351,9 +360,10 @@ export class Engine {
     return Promise.all(generations);
   }
 
-  /** The prompt's ids; a text that cannot fit, with `room` tokens behind it, is refused without encoding it. */
-  #encode(encoding: PromptEncoding, room: number): Promise<Int32Array> | Int32Array {
-    return encoding.encode((text) => checkTextFits(text, room, this.#limits));
+  /** Refuses a prompt that cannot fit, with `room` tokens behind it, before it is encoded. */
+  #checkLength(length: TextLength | number, room: number): void {
+    if (typeof length === "number") checkFits(length, room, this.#limits);
+    else checkTextFits(length, room, this.#limits);
   }
 
   /** Encodes and submits; whatever fails from here on ends the stream with that error. */
@@ -378,7 +388,11 @@ export class Engine {
       });
     };
     run(
-      () => this.#encode(encoding, 1),
+      () =>
+        encoding.encode((length) => {
+          if (typeof length === "number") stream.promptTokens = length;
+          this.#checkLength(length, 1);
+        }),
       submit,
       (error) => {
         forget();
@@ -392,7 +406,7 @@ export class Engine {
   async #encoded(encoding: PromptEncoding): Promise<Int32Array | LockstepError> {
     this.#connection.turns.enter();
     try {
-      return await this.#encode(encoding, 0);
+      return await encoding.encode((length) => this.#checkLength(length, 0));
     } catch (error) {
       return asLockstepError(error);
     }

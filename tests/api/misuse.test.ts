@@ -217,6 +217,11 @@ const promptRows: Row[] = [
     "PROMPT_TOO_LONG",
   ],
   [{ tokens: new Uint16Array(60_000) }, /at most 2047 tokens but received 60000\b/, "PROMPT_TOO_LONG"],
+  [
+    { tokens: { length: 2 ** 24 } }, // refused by its length, not read
+    /at most 2047 tokens but received 16777216\b/,
+    "PROMPT_TOO_LONG",
+  ],
   ["long ".repeat(1_000), /at most 2047 tokens but received \d{4,}: the context/, "PROMPT_TOO_LONG"],
   [
     "long ".repeat(50_000), // by its length alone

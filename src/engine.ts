@@ -106,7 +106,7 @@ export class Engine {
   #limits: EngineLimits;
   #text: TextSide | undefined;
   readonly #connection: Connection;
-  readonly #samplingContext: SamplingContext;
+  #samplingContext: SamplingContext;
   readonly #rejected = new ErrorTally();
   #closing: Promise<void> | undefined;
 
@@ -162,6 +162,7 @@ export class Engine {
   async #loaded(): Promise<void> {
     await this.#connection.loaded();
     this.#limits = withBlocks(this.#limits, this.#connection.numBlocks, native().blockTokens);
+    this.#samplingContext = { ...this.#samplingContext, maxContext: this.#limits.maxContext };
   }
 
   /** The compute path in use, e.g. "avx512-bf16": bits are equal only within one. */

@@ -51,7 +51,7 @@ import { makeScore, type Score } from "./score.js";
 import { onAbort } from "./signals.js";
 import { type Generation, GenerationStream, type StreamChunk } from "./stream.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
-import { mapInTurns } from "./turns.js";
+import { allInTurns, forEachInTurns, mapInTurns } from "./turns.js";
 
 /** Counts since load. */
 export interface EngineStats {
@@ -213,7 +213,7 @@ export class Engine {
     const encodings = await this.#checkPrompts(prompts);
     const generations = await this.#generateSamples(encodings, sampling);
     const { n } = sampling;
-    return n === 1 ? generations : encodings.map((_, i) => generations.slice(i * n, (i + 1) * n));
+    return n === 1 ? generations : mapInTurns(encodings, (_, i) => generations.slice(i * n, (i + 1) * n));
   }
 
   /** The output as it grows. Leaving the loop aborts the request. */
@@ -232,8 +232,8 @@ export class Engine {
     const list = this.#check(() => listOfPrompts(input));
     const encodings = list ? await this.#checkPrompts(list) : [this.#checkPrompt(input)];
     if (!list) await this.#rendered([encodings[0]?.rendering]);
-    const inputs = await Promise.all(await mapInTurns(encodings, (encoding) => this.#encoded(encoding)));
-    inputs.forEach((tokens, i) => {
+    const inputs = await allInTurns(await mapInTurns(encodings, (encoding) => this.#encoded(encoding)));
+    await forEachInTurns(inputs, (tokens, i) => {
       if (tokens instanceof Int32Array)
         this.#check(() => inElement(list ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
     });
@@ -241,10 +241,10 @@ export class Engine {
     const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
     const scores = await mapInTurns(inputs, (tokens) => {
       const score = this.#score(tokens, sampling, scoring);
-      score.catch(() => {}); // an abort; Promise.all reports it
+      score.catch(() => {}); // an abort; allInTurns reports it
       return score;
     });
-    const results = await Promise.all(scores);
+    const results = await allInTurns(scores);
     if (list) return results;
     const [result] = results as [Score];
     if (result.error) throw result.error;
@@ -329,13 +329,16 @@ export class Engine {
 
   async #checkPrompts(prompts: readonly unknown[]): Promise<PromptEncoding[]> {
     const encodings = await mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
-    await this.#rendered(
-      encodings.map(({ rendering }, i) =>
-        rendering?.catch((error) => {
-          throw ofElement(i, error);
-        }),
-      ),
-    );
+    const renderings: Promise<unknown>[] = [];
+    await forEachInTurns(encodings, ({ rendering }, i) => {
+      if (!rendering) return;
+      const placed = rendering.catch((error) => {
+        throw ofElement(i, error);
+      });
+      placed.catch(() => {}); // #rendered reports it
+      renderings.push(placed);
+    });
+    await this.#rendered(renderings);
     return encodings;
   }
 
@@ -350,15 +353,10 @@ export class Engine {
 
   /** The n samples of each prompt, one prompt after the other; each draws a seed of its own where none is given. */
   async #generateSamples(encodings: PromptEncoding[], sampling: Sampling): Promise<Generation[]> {
-    const { givenSeed, sampleIndex, n } = sampling;
-    const requests = encodings.flatMap((encoding) => {
-      const seed = givenSeed ?? drawSeed();
-      return Array.from({ length: n }, (_, k) => ({ encoding, seed, sampleIndex: sampleIndex + k }));
-    });
-    const generations = await mapInTurns(requests, ({ encoding, ...sample }) =>
-      this.#startGeneration(encoding, { ...sampling, ...sample }).settled(),
+    const generations = await mapInTurns(samplesOf(encodings, sampling), ([encoding, sample]) =>
+      this.#startGeneration(encoding, sample).settled(),
     );
-    return Promise.all(generations);
+    return allInTurns(generations);
   }
 
   /** Refuses a prompt that cannot fit, with `room` tokens behind it, before it is encoded. */
@@ -461,6 +459,18 @@ export class Engine {
 
 /** More prompts than a call can mean: a longer array is refused before it is walked. */
 const kMaxPrompts = 1_000_000;
+
+/** What each request asks for: made one by one, since there may be a million. */
+function* samplesOf(
+  encodings: readonly PromptEncoding[],
+  sampling: Sampling,
+): Iterable<[PromptEncoding, Sampling]> {
+  for (const encoding of encodings) {
+    const seed = sampling.givenSeed ?? drawSeed();
+    for (let k = 0; k < sampling.n; ++k)
+      yield [encoding, { ...sampling, seed, sampleIndex: sampling.sampleIndex + k }];
+  }
+}
 
 /** What `body` refuses, after the place in the array of prompts; without an index, there is none. */
 function inElement<T>(index: number | undefined, body: () => T): T {

@@ -67,6 +67,7 @@ export interface EngineStats {
   /** Cached blocks that were overwritten for want of free ones. */
   evictions: number;
   preemptions: number;
+  /** Requests that a signal or their reader ended, those that had not reached the engine yet included. */
   aborts: number;
   /** Calls and requests refused before they reached the engine, by the error's code. A call refused whole counts once. */
   rejected: ErrorCounts;
@@ -108,6 +109,7 @@ export class Engine {
   readonly #connection: Connection;
   #samplingContext: SamplingContext;
   readonly #rejected = new ErrorTally();
+  #abortedUnsubmitted = 0;
   #closing: Promise<void> | undefined;
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
@@ -258,6 +260,7 @@ export class Engine {
     const { failure, turns } = this.#connection;
     return {
       ...counts,
+      aborts: counts.aborts + this.#abortedUnsubmitted,
       prefixHits: { full: fullHits, partial: partialHits },
       rejected: this.#rejected.counts(),
       failed: this.#connection.failed(),
@@ -371,6 +374,7 @@ export class Engine {
     let id: number | undefined; // once submitted
     const stream = new GenerationStream(sampling, this.#text?.tokenizer, kWeightVersion, () => {
       if (id !== undefined) return this.#connection.end(id, { stopped: false });
+      ++this.#abortedUnsubmitted;
       forget();
       stream.endEarly();
     });
@@ -414,6 +418,7 @@ export class Engine {
   /** Of an input whose encoding failed, too: that is its `error`. Rejects where the signal is aborted. */
   async #score(input: Int32Array | LockstepError, sampling: Sampling, scoring: Scoring): Promise<Score> {
     const { signal } = scoring;
+    if (signal?.aborted) ++this.#abortedUnsubmitted;
     signal?.throwIfAborted();
     if (!(input instanceof Int32Array))
       return makeScore(new Int32Array(0), scoring, { error: this.#rejected.add(input) });

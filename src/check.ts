@@ -96,12 +96,12 @@ export function itemsOf(list: readonly unknown[], where: string, max: number, wh
 /** More tokens than any context holds: a longer list is refused before memory is taken for it. */
 const kMaxTokenIds = 2 ** 24;
 
-/** Token ids in [0, vocabSize): an array, a typed array or another object with a length and integers. */
-export function tokenIds(vocabSize: number): Check<Int32Array> {
+/** At most `max` token ids in [0, vocabSize): an array, a typed array or another object with a length and integers. */
+export function tokenIds(vocabSize: number, max = kMaxTokenIds): Check<Int32Array> {
   return (value, where) => {
     if (!isList(value)) throw invalid("an array or a typed array of token ids", where, value);
     const { length } = value;
-    if (length > kMaxTokenIds) throw invalid(`at most ${kMaxTokenIds} token ids`, where, value);
+    if (length > max) throw invalid(`at most ${max} token ids`, where, value);
     const checked = new Int32Array(length);
     for (let i = 0; i < length; ++i) {
       const id = value[i];

@@ -39,12 +39,19 @@ import {
   type Scoring,
   withBlocks,
 } from "./options.js";
-import { checkPrompt, type Prompt, type PromptEncoding, requireText, type TextSide } from "./prompt.js";
+import {
+  checkPrompt,
+  type Prompt,
+  type PromptEncoding,
+  requireText,
+  type TextLength,
+  type TextSide,
+} from "./prompt.js";
 import { makeScore, type Score } from "./score.js";
 import { onAbort } from "./signals.js";
 import { type Generation, GenerationStream, type StreamChunk } from "./stream.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
-import { mapInTurns } from "./turns.js";
+import { allInTurns, forEachInTurns, mapInTurns } from "./turns.js";
 
 /** Counts since load. */
 export interface EngineStats {
@@ -60,6 +67,7 @@ export interface EngineStats {
   /** Cached blocks that were overwritten for want of free ones. */
   evictions: number;
   preemptions: number;
+  /** Requests that a signal or their reader ended, those that had not reached the engine yet included. */
   aborts: number;
   /** Calls and requests refused before they reached the engine, by the error's code. A call refused whole counts once. */
   rejected: ErrorCounts;
@@ -99,8 +107,9 @@ export class Engine {
   #limits: EngineLimits;
   #text: TextSide | undefined;
   readonly #connection: Connection;
-  readonly #samplingContext: SamplingContext;
+  #samplingContext: SamplingContext;
   readonly #rejected = new ErrorTally();
+  #abortedUnsubmitted = 0;
   #closing: Promise<void> | undefined;
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
@@ -155,6 +164,7 @@ export class Engine {
   async #loaded(): Promise<void> {
     await this.#connection.loaded();
     this.#limits = withBlocks(this.#limits, this.#connection.numBlocks, native().blockTokens);
+    this.#samplingContext = { ...this.#samplingContext, maxContext: this.#limits.maxContext };
   }
 
   /** The compute path in use, e.g. "avx512-bf16": bits are equal only within one. */
@@ -205,7 +215,7 @@ export class Engine {
     const encodings = await this.#checkPrompts(prompts);
     const generations = await this.#generateSamples(encodings, sampling);
     const { n } = sampling;
-    return n === 1 ? generations : encodings.map((_, i) => generations.slice(i * n, (i + 1) * n));
+    return n === 1 ? generations : mapInTurns(encodings, (_, i) => generations.slice(i * n, (i + 1) * n));
   }
 
   /** The output as it grows. Leaving the loop aborts the request. */
@@ -224,8 +234,8 @@ export class Engine {
     const list = this.#check(() => listOfPrompts(input));
     const encodings = list ? await this.#checkPrompts(list) : [this.#checkPrompt(input)];
     if (!list) await this.#rendered([encodings[0]?.rendering]);
-    const inputs = await Promise.all(await mapInTurns(encodings, (encoding) => this.#encoded(encoding)));
-    inputs.forEach((tokens, i) => {
+    const inputs = await allInTurns(await mapInTurns(encodings, (encoding) => this.#encoded(encoding)));
+    await forEachInTurns(inputs, (tokens, i) => {
       if (tokens instanceof Int32Array)
         this.#check(() => inElement(list ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
     });
@@ -233,10 +243,10 @@ export class Engine {
     const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
     const scores = await mapInTurns(inputs, (tokens) => {
       const score = this.#score(tokens, sampling, scoring);
-      score.catch(() => {}); // an abort; Promise.all reports it
+      score.catch(() => {}); // an abort; allInTurns reports it
       return score;
     });
-    const results = await Promise.all(scores);
+    const results = await allInTurns(scores);
     if (list) return results;
     const [result] = results as [Score];
     if (result.error) throw result.error;
@@ -250,6 +260,7 @@ export class Engine {
     const { failure, turns } = this.#connection;
     return {
       ...counts,
+      aborts: counts.aborts + this.#abortedUnsubmitted,
       prefixHits: { full: fullHits, partial: partialHits },
       rejected: this.#rejected.counts(),
       failed: this.#connection.failed(),
@@ -312,20 +323,25 @@ export class Engine {
   }
 
   #checkPrompt(prompt: unknown): PromptEncoding {
+    const { vocabSize } = this.#checkpoint.config;
+    const { maxContext } = this.#limits;
     return this.#check(() =>
-      reading("prompt", () => checkPrompt(prompt, this.#text, this.#checkpoint.config.vocabSize)),
+      reading("prompt", () => checkPrompt(prompt, this.#text, { vocabSize, maxContext })),
     );
   }
 
   async #checkPrompts(prompts: readonly unknown[]): Promise<PromptEncoding[]> {
     const encodings = await mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
-    await this.#rendered(
-      encodings.map(({ rendering }, i) =>
-        rendering?.catch((error) => {
-          throw ofElement(i, error);
-        }),
-      ),
-    );
+    const renderings: Promise<unknown>[] = [];
+    await forEachInTurns(encodings, ({ rendering }, i) => {
+      if (!rendering) return;
+      const placed = rendering.catch((error) => {
+        throw ofElement(i, error);
+      });
+      placed.catch(() => {}); // #rendered reports it
+      renderings.push(placed);
+    });
+    await this.#rendered(renderings);
     return encodings;
   }
 
@@ -340,20 +356,16 @@ export class Engine {
 
   /** The n samples of each prompt, one prompt after the other; each draws a seed of its own where none is given. */
   async #generateSamples(encodings: PromptEncoding[], sampling: Sampling): Promise<Generation[]> {
-    const { givenSeed, sampleIndex, n } = sampling;
-    const requests = encodings.flatMap((encoding) => {
-      const seed = givenSeed ?? drawSeed();
-      return Array.from({ length: n }, (_, k) => ({ encoding, seed, sampleIndex: sampleIndex + k }));
-    });
-    const generations = await mapInTurns(requests, ({ encoding, ...sample }) =>
-      this.#startGeneration(encoding, { ...sampling, ...sample }).settled(),
+    const generations = await mapInTurns(samplesOf(encodings, sampling), ([encoding, sample]) =>
+      this.#startGeneration(encoding, sample).settled(),
     );
-    return Promise.all(generations);
+    return allInTurns(generations);
   }
 
-  /** The prompt's ids; a text that cannot fit, with `room` tokens behind it, is refused without encoding it. */
-  #encode(encoding: PromptEncoding, room: number): Promise<Int32Array> | Int32Array {
-    return encoding.encode((text) => checkTextFits(text, room, this.#limits));
+  /** Refuses a prompt that cannot fit, with `room` tokens behind it, before it is encoded. */
+  #checkLength(length: TextLength | number, room: number): void {
+    if (typeof length === "number") checkFits(length, room, this.#limits);
+    else checkTextFits(length, room, this.#limits);
   }
 
   /** Encodes and submits; whatever fails from here on ends the stream with that error. */
@@ -362,6 +374,7 @@ export class Engine {
     let id: number | undefined; // once submitted
     const stream = new GenerationStream(sampling, this.#text?.tokenizer, kWeightVersion, () => {
       if (id !== undefined) return this.#connection.end(id, { stopped: false });
+      ++this.#abortedUnsubmitted;
       forget();
       stream.endEarly();
     });
@@ -378,7 +391,11 @@ export class Engine {
       });
     };
     run(
-      () => this.#encode(encoding, 1),
+      () =>
+        encoding.encode((length) => {
+          if (typeof length === "number") stream.promptTokens = length;
+          this.#checkLength(length, 1);
+        }),
       submit,
       (error) => {
         forget();
@@ -392,7 +409,7 @@ export class Engine {
   async #encoded(encoding: PromptEncoding): Promise<Int32Array | LockstepError> {
     this.#connection.turns.enter();
     try {
-      return await this.#encode(encoding, 0);
+      return await encoding.encode((length) => this.#checkLength(length, 0));
     } catch (error) {
       return asLockstepError(error);
     }
@@ -401,6 +418,7 @@ export class Engine {
   /** Of an input whose encoding failed, too: that is its `error`. Rejects where the signal is aborted. */
   async #score(input: Int32Array | LockstepError, sampling: Sampling, scoring: Scoring): Promise<Score> {
     const { signal } = scoring;
+    if (signal?.aborted) ++this.#abortedUnsubmitted;
     signal?.throwIfAborted();
     if (!(input instanceof Int32Array))
       return makeScore(new Int32Array(0), scoring, { error: this.#rejected.add(input) });
@@ -446,6 +464,18 @@ export class Engine {
 
 /** More prompts than a call can mean: a longer array is refused before it is walked. */
 const kMaxPrompts = 1_000_000;
+
+/** What each request asks for: made one by one, since there may be a million. */
+function* samplesOf(
+  encodings: readonly PromptEncoding[],
+  sampling: Sampling,
+): Iterable<[PromptEncoding, Sampling]> {
+  for (const encoding of encodings) {
+    const seed = sampling.givenSeed ?? drawSeed();
+    for (let k = 0; k < sampling.n; ++k)
+      yield [encoding, { ...sampling, seed, sampleIndex: sampling.sampleIndex + k }];
+  }
+}
 
 /** What `body` refuses, after the place in the array of prompts; without an index, there is none. */
 function inElement<T>(index: number | undefined, body: () => T): T {

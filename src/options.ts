@@ -262,7 +262,7 @@ function logitBias(vocabSize: number): Check<LogitBias> {
 }
 const kMaxBias = 1e6;
 
-function samplingSchema(vocabSize: number): Schema<SamplingOptions> {
+function samplingSchema({ vocabSize, maxContext }: SamplingContext): Schema<SamplingOptions> {
   return {
     maxTokens: integer(1, kMaxInt32),
     minTokens: integer(0, kMaxInt32),
@@ -278,30 +278,39 @@ function samplingSchema(vocabSize: number): Schema<SamplingOptions> {
     seed: integer(0, Number.MAX_SAFE_INTEGER),
     sampleIndex: integer(0, kMaxUint32),
     stop: stopStrings,
-    stopTokenIds: tokenIds(vocabSize),
+    stopTokenIds: tokenIds(vocabSize, vocabSize), // more would repeat some
     includeStop: boolean,
     ignoreEos: boolean,
     logprobs: boolean,
     topLogprobs: integer(0, 1024),
     promptLogprobs: boolean,
-    forcedTokens: tokenIds(vocabSize),
+    forcedTokens: tokenIds(vocabSize, maxContext),
     cacheSalt: text,
     signal: abortSignal,
   };
 }
 
+/** Each once. */
+function stopIds(eosTokenIds: readonly number[], given: Int32Array = new Int32Array(0)): Int32Array {
+  const ids = new Int32Array(eosTokenIds.length + given.length);
+  ids.set(eosTokenIds);
+  ids.set(given, eosTokenIds.length);
+  ids.sort();
+  return ids.filter((id, i) => id !== ids[i - 1]);
+}
+
 /** What sampling options are decided with. */
 export interface SamplingContext {
   vocabSize: number;
+  /** Undefined where there is no engine. */
+  maxContext?: number;
   defaults: GenerationConfig;
   eosTokenIds: readonly number[];
 }
 
-export function checkSampling(
-  options: unknown,
-  { vocabSize, defaults, eosTokenIds }: SamplingContext,
-): Sampling {
-  const given = checkOptions(options, "sampling options", samplingSchema(vocabSize));
+export function checkSampling(options: unknown, context: SamplingContext): Sampling {
+  const { vocabSize, defaults, eosTokenIds } = context;
+  const given = checkOptions(options, "sampling options", samplingSchema(context));
   const { n = 1, sampleIndex = 0, minTokens = 0 } = given;
   const { maxTokens = given.topLogprobs ? Math.floor(kMaxListed / given.topLogprobs) : kMaxInt32 } = given;
   if (sampleIndex + n - 1 > kMaxUint32)
@@ -325,14 +334,12 @@ export function checkSampling(
     givenSeed: given.seed,
     sampleIndex,
     stop: (given.stop as string[] | undefined) ?? [],
-    stopTokenIds: Int32Array.from(
-      new Set([...(given.ignoreEos ? [] : eosTokenIds), ...Array.from(given.stopTokenIds ?? [])]),
-    ),
+    stopTokenIds: stopIds(given.ignoreEos ? [] : eosTokenIds, given.stopTokenIds as Int32Array | undefined),
     includeStop: given.includeStop ?? false,
     logprobs: given.logprobs ?? false,
     topLogprobs: Math.min(given.topLogprobs ?? 0, vocabSize),
     promptLogprobs: given.promptLogprobs ?? false,
-    forcedTokens: Int32Array.from(given.forcedTokens ?? []),
+    forcedTokens: (given.forcedTokens as Int32Array | undefined) ?? new Int32Array(0),
     cacheSalt: given.cacheSalt ?? "",
     ...(given.signal && { signal: given.signal }),
   };
@@ -361,7 +368,7 @@ export interface Scoring {
 export function checkScoring(options: unknown, vocabSize: number): Scoring {
   const schema: Schema<ScoreOptions> = {
     topLogprobs: integer(0, 1024),
-    tokenIds: tokenIds(vocabSize),
+    tokenIds: tokenIds(vocabSize, kMaxListed),
     from: integer(0, kMaxInt32),
     cacheSalt: text,
     signal: abortSignal,

@@ -4,7 +4,7 @@
  */
 import type { AsyncRenderer } from "./chat/async-renderer.js";
 import type { ChatMessage, Tool } from "./chat/types.js";
-import { boolean, type Check, checkOptions, string, tokenIds } from "./check.js";
+import { boolean, type Check, checkOptions, isList, string, tokenIds } from "./check.js";
 import { invalid, LockstepError } from "./errors.js";
 import type { AsyncEncoder } from "./tokenizer/async-encoder.js";
 import { requireWellFormed } from "./tokenizer/text.js";
@@ -39,22 +39,31 @@ export interface TextLength {
 
 /** A prompt that has been checked: encoding it is all that is left. */
 export interface PromptEncoding {
-  /** Called again, it gives the same ids. What `check` throws of a text keeps it from being encoded. */
-  encode(check: (text: TextLength) => void): Promise<Int32Array> | Int32Array;
+  /**
+   * Called again, it gives the same ids. `check` hears of a text's length, or of the number of ids given; what it throws
+   * refuses the prompt before anything is encoded. It must refuse more ids than the context holds: they were not read.
+   */
+  encode(check: (length: TextLength | number) => void): Promise<Int32Array> | Int32Array;
   /** Of a conversation that takes long to render: settles when that is done; rejects where it is refused. */
   rendering?: Promise<unknown>;
 }
 
 const anything: Check<unknown> = (value) => value;
 
+/** What ids are checked against. */
+export interface IdLimits {
+  vocabSize: number;
+  maxContext: number;
+}
+
 /** Checks the prompt and begins to render its template; the encoding is left to the caller. Throws on bad input. */
-export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSize: number): PromptEncoding {
+export function checkPrompt(prompt: unknown, text: TextSide | undefined, limits: IdLimits): PromptEncoding {
   if (typeof prompt === "string") return encodeText(prompt, text);
   if (typeof prompt !== "object" || prompt === null || Array.isArray(prompt))
     throw invalid("a string or an object with text, tokens or messages", "prompt", prompt);
   const given = checkOptions<PromptKeys>(prompt, "prompt", {
     text: string,
-    tokens: tokenIds(vocabSize),
+    tokens: givenIds(limits),
     messages: anything,
     tools: anything,
     enableThinking: boolean,
@@ -77,15 +86,38 @@ export function checkPrompt(prompt: unknown, text: TextSide | undefined, vocabSi
       `Expected ${stray} with messages only in prompt but received it with ${form}`,
     );
   if (form === "text") return encodeText(given.text, text);
-  const ids = nonEmpty(given.tokens);
-  return { encode: () => ids };
+  return encodeIds(given.tokens!);
+}
+
+/** Ids that a caller gave; without `ids` they are more than the context holds. */
+interface GivenIds {
+  count: number;
+  ids?: Int32Array;
+}
+
+function givenIds({ vocabSize, maxContext }: IdLimits): Check<GivenIds> {
+  return (value, where) => {
+    if (isList(value) && value.length > maxContext) return { count: value.length };
+    const ids = tokenIds(vocabSize)(value, where);
+    return { count: ids.length, ids };
+  };
+}
+
+function encodeIds({ count, ids }: GivenIds): PromptEncoding {
+  if (ids) nonEmpty(ids);
+  return {
+    encode: (check) => {
+      check(count);
+      return ids!;
+    },
+  };
 }
 
 const kForms = ["text", "tokens", "messages"] as const;
 
 interface PromptKeys {
   text: string;
-  tokens: Int32Array;
+  tokens: GivenIds;
   messages: unknown;
   tools: unknown;
   enableThinking: boolean;

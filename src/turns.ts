@@ -39,16 +39,26 @@ export class TurnTimer {
 }
 
 /**
- * `items.map(body)` in order, over several turns where it takes long. The first call is made at once. Where `body`
+ * `body` of each item in order, over several turns where it takes long. The first call is made at once. Where `body`
  * gives promises, they must not reject: nobody listens to them before the last one is made.
  */
 export async function mapInTurns<T, U>(
-  items: readonly T[],
+  items: Iterable<T>,
   body: (item: T, index: number) => U,
 ): Promise<U[]> {
   const results: U[] = [];
-  for (const [index, item] of items.entries()) {
-    results.push(body(item, index));
+  for (const item of items) {
+    results.push(body(item, results.length));
+    if (turnIsOver()) await nextTurn();
+  }
+  return results;
+}
+
+/** As Promise.all, over several turns where there are many. That one may reject must be no news to somebody else. */
+export async function allInTurns<T>(promises: readonly (Promise<T> | T)[]): Promise<T[]> {
+  const results: T[] = [];
+  for (const promise of promises) {
+    results.push(await promise);
     if (turnIsOver()) await nextTurn();
   }
   return results;

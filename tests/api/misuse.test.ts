@@ -139,6 +139,8 @@ const samplingRows: Row[] = [
   ...option("promptLogprobs", "a boolean", 1, "true", null),
   ...option("forcedTokens", "a token id in [0, 704)", [704], [-1], ["5"]),
   ...option("forcedTokens", "an array or a typed array of token ids", 5, "5", {}),
+  ...option("forcedTokens", "at most 2048 token ids", { length: 2049 }, new Int32Array(2049)), // the context
+  ...option("stopTokenIds", "at most 704 token ids", { length: 705 }, new Int32Array(705)), // the vocabulary
   ...option("cacheSalt", "a string without lone surrogates", 5, null, {}, "\ud800"),
   [null, /^Expected an object for sampling options but received null$/],
   [[], /^Expected an object for sampling options but received an array of length 0$/],
@@ -225,6 +227,11 @@ const promptRows: Row[] = [
     "PROMPT_TOO_LONG",
   ],
   [{ tokens: new Uint16Array(60_000) }, /at most 2047 tokens but received 60000\b/, "PROMPT_TOO_LONG"],
+  [
+    { tokens: { length: 2 ** 24 } }, // refused by its length, not read
+    /at most 2047 tokens but received 16777216\b/,
+    "PROMPT_TOO_LONG",
+  ],
   ["long ".repeat(1_000), /at most 2047 tokens but received \d{4,}: the context/, "PROMPT_TOO_LONG"],
   [
     "long ".repeat(50_000), // by its length alone

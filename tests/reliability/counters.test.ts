@@ -32,7 +32,7 @@ describe("rejected and failed", () => {
         name: "AbortError",
       });
       const stats = engine.stats();
-      expect(stats).toMatchObject({ rejected: {}, failed: {} });
+      expect(stats).toMatchObject({ rejected: {}, failed: {}, aborts: 2 }); // before they reached the engine
       expect("failure" in stats).toBe(false);
     }));
 

@@ -143,6 +143,15 @@ describe("the event loop stays free", { timeout: 120_000 }, () => {
     expect(max).toBeLessThan(kMaxMs);
   });
 
+  it("while 300,000 prompts are taken in, for nothing", async () => {
+    const prompts = Array(300_000).fill(kTokens);
+    const { max } = await delays("300,000 prompts", async () => {
+      const generations = await engine.generate(prompts, { signal: AbortSignal.abort() });
+      expect(generations).toHaveLength(prompts.length);
+    });
+    expect(max).toBeLessThan(kMaxMs);
+  });
+
   it("while 500 requests are submitted and scored", async () => {
     const { p99, max } = await delays("500 requests", async () => {
       const tokens = Array.from({ length: 60 }, (_, i) => i);

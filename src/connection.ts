@@ -17,7 +17,7 @@ import {
   type NativeStats,
   native,
 } from "./native.js";
-import { TurnTimer } from "./turns.js";
+import { forEachInTurns, TurnTimer } from "./turns.js";
 
 /** What an engine step brought one request. */
 export interface RequestEvent {
@@ -48,6 +48,7 @@ export class Connection {
   readonly #native: NativeEngine;
   readonly #maxOpen: number;
   readonly #open = new Map<number, RequestListener>();
+  readonly #events: NativeEvent[] = []; // not handled to their end
   #nextId = 1;
   #failure: LockstepError | undefined;
   #closing: Promise<void> | undefined;
@@ -146,7 +147,20 @@ export class Connection {
 
   #onEvent(event: NativeEvent): void {
     this.turns.enter(event.conversionMs);
-    this.#dispatch(event);
+    this.#events.push(event);
+    if (this.#events.length === 1) void this.#handleEvents();
+  }
+
+  /** In order: each waits for the rows before it, which take several turns where close() ends many requests. */
+  async #handleEvents(): Promise<void> {
+    for (let event = this.#events[0]; event; event = this.#events[0]) {
+      await this.#dispatch(event);
+      this.#handleKind(event);
+      this.#events.shift();
+    }
+  }
+
+  #handleKind(event: NativeEvent): void {
     if (event.kind === "loaded") {
       this.computePath = event.computePath ?? "";
       this.numBlocks = event.numBlocks ?? 0;
@@ -162,9 +176,10 @@ export class Connection {
   }
 
   /** Each row of the event to its request. */
-  #dispatch({ rows, details }: NativeEvent): void {
+  async #dispatch({ rows, details }: NativeEvent): Promise<void> {
     let nextDetail = 0;
-    for (let row = 0; row * Column.count < rows.length; ++row) {
+    await forEachInTurns({ length: rows.length / Column.count }, (_, row) => {
+      this.turns.enter();
       const column = (name: keyof typeof Column): number => rows[row * Column.count + Column[name]]!;
       const detail = details[nextDetail]?.row === row ? details[nextDetail++] : undefined;
       const id = column("id");
@@ -186,7 +201,7 @@ export class Connection {
         scored: detail?.scored,
         error,
       });
-    }
+    });
     if (rows.length > 0) this.#release();
   }
 }

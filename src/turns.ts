@@ -69,7 +69,7 @@ const kSlice = 256;
 
 /** As mapInTurns, for bodies so short that a look at the clock after each would cost as much again. */
 export async function forEachInTurns<T>(
-  items: readonly T[],
+  items: ArrayLike<T>,
   body: (item: T, index: number) => void,
 ): Promise<void> {
   for (let start = 0; start < items.length; start += kSlice) {

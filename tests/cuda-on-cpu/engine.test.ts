@@ -73,6 +73,7 @@ describeIfPlayed("engines on played devices", () => {
     ["without peer access", { device: "cuda", tensorParallel: 2 }, "no-peers,random:5"],
     ["blocks and threads the other way round", { device: ["cuda:1", "cuda:0"] }, "reverse"],
     ["chunks of 3", { device: "cuda:1", maxBatchTokens: 3 }, "random:6"],
+    ["a driver that cannot capture", { device: "cuda" }, "no-graphs"],
   ])("gives the same bits with %s", { timeout: 60_000 }, (_, options, schedule) => {
     const { computePath, results, score } = generate(options, schedule);
     expect({ computePath, results, score }).toEqual({

@@ -274,6 +274,7 @@ Schedule initial_schedule() {
     first.fail_launch = std::strtoll(value.c_str() + at + 5, nullptr, 10);
   first.peers = value.find("no-peers") == std::string::npos;
   first.eager_copies = value.find("eager") != std::string::npos;
+  first.graphs = value.find("no-graphs") == std::string::npos;
   first.report = value.find("report") != std::string::npos;
   return first;
 }

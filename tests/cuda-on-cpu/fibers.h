@@ -21,11 +21,12 @@ struct Schedule {
   bool eager_copies = false;  // cp.async lands when issued (finds overwritten buffers); else at its wait
   bool peers = true;          // devices reach each other's memory
   int64_t fail_launch = -1;   // this launch, counted from 0 over the process, spoils the context
+  bool graphs = true;         // steps can be captured
   bool report = false;        // at the process's end, how many graphs were launched, to stderr
 };
 
 // What launches use from now on; the environment variable LOCKSTEP_CUDA_ON_CPU ("reverse", "random:7", "eager",
-// "no-peers", "fail:N", "report", joined by commas) gives the first value.
+// "no-peers", "no-graphs", "fail:N", "report", joined by commas) gives the first value.
 Schedule& schedule();
 
 // A rule of the execution model was broken: threads of a warp at different instructions, a deadlock, copies never

@@ -124,19 +124,25 @@ Stream::Graph& Stream::remembered(const Tape& tape) {
   return oldest = {tape, nullptr, 0};
 }
 
+// Where that fails, say with a driver that cannot, every step is launched from then on; what really is wrong is
+// found by launching.
 void Stream::capture(Graph& graph) {
-  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capturing a step");
   cudaGraph_t captured = nullptr;
-  try {
-    play(graph.tape);
-  } catch (...) {
-    if (cudaStreamEndCapture(stream_, &captured) == cudaSuccess) cudaGraphDestroy(captured);
-    throw;
+  bool whole = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
+  if (whole) {
+    try {
+      play(graph.tape);
+    } catch (const Error&) {
+      whole = false;
+    }
+    whole = cudaStreamEndCapture(stream_, &captured) == cudaSuccess && whole;
   }
-  check(cudaStreamEndCapture(stream_, &captured), "capturing a step");
-  const cudaError_t error = cudaGraphInstantiate(&graph.executable, captured, 0);
-  cudaGraphDestroy(captured);
-  check(error, "making a graph");
+  whole = whole && cudaGraphInstantiate(&graph.executable, captured, 0) == cudaSuccess;
+  if (captured != nullptr) cudaGraphDestroy(captured);
+  if (whole) return;
+  (void)cudaGetLastError();
+  graph.executable = nullptr;
+  replays_ = false;
 }
 
 }  // namespace lockstep::cuda

@@ -86,7 +86,7 @@ T atomicOr(T* address, T value) {
 
 using cudaError_t = int;
 using cudaStream_t = void*;
-constexpr cudaError_t cudaErrorPeerAccessAlreadyEnabled = 704, cudaErrorIllegalAddress = 700;
+constexpr cudaError_t cudaErrorPeerAccessAlreadyEnabled = 704, cudaErrorIllegalAddress = 700, cudaErrorNotSupported = 801;
 constexpr cudaError_t cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
@@ -206,6 +206,7 @@ enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 inline thread_local Launches* capturing = nullptr;
 
 inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  if (!cuda_on_cpu::schedule().graphs) return cudaErrorNotSupported;
   capturing = new Launches;
   return state();
 }

@@ -125,12 +125,23 @@ interface PromptKeys {
   addGenerationPrompt: boolean;
 }
 
-function encodeMessages(given: Partial<PromptKeys>, text: TextSide | undefined): PromptEncoding {
-  const rendered = renderMessages(given, text);
+function encodeMessages(
+  { messages, ...options }: Partial<PromptKeys>,
+  text: TextSide | undefined,
+): PromptEncoding {
+  const { tokenizer, renderer } = requireText(text);
+  const { template, variables } = tokenizer.chatTemplateCall(
+    messages as ChatMessage[],
+    {
+      addGenerationPrompt: true,
+      ...options,
+    } as Parameters<Tokenizer["applyChatTemplate"]>[1],
+  );
   const encode = (content: string) => {
-    if (!content.isWellFormed()) blameMessage(given.messages as ChatMessage[]);
+    if (!content.isWellFormed()) blameMessage(variables.values.messages as ChatMessage[]);
     return encodeText(content, text);
   };
+  const rendered = renderer.render(template, variables);
   if (typeof rendered === "string") return encode(rendered);
   const rendering = rendered.then(encode);
   rendering.catch(() => {}); // whoever calls, or waits for it, hears of it
@@ -142,21 +153,6 @@ function blameMessage(messages: readonly ChatMessage[]): void {
   messages.forEach(({ content }, i) => {
     if (typeof content === "string") requireWellFormed(content, `messages[${i}].content`);
   });
-}
-
-function renderMessages(
-  { messages, ...options }: Partial<PromptKeys>,
-  text: TextSide | undefined,
-): string | Promise<string> {
-  const { tokenizer, renderer } = requireText(text);
-  const { template, variables } = tokenizer.chatTemplateCall(
-    messages as ChatMessage[],
-    {
-      addGenerationPrompt: true,
-      ...options,
-    } as Parameters<Tokenizer["applyChatTemplate"]>[1],
-  );
-  return renderer.render(template, variables);
 }
 
 /** UTF-16 units; more than any context's tokens could write. */

@@ -113,7 +113,8 @@ class Bench {
     auto* const data = device_array<uint4>(bytes / 16, 4);
     auto* const sink = device_array<unsigned>(1, 5);
     double best = 1e9;
-    for (const unsigned blocks : {132u * 4, 132u * 8, 132u * 16}) {
+    const auto multiprocessors = static_cast<unsigned>(stream_.multiprocessors());
+    for (const unsigned blocks : {multiprocessors * 4, multiprocessors * 8, multiprocessors * 16}) {
       best = std::min(best, median_seconds(stream_, 4, [&](int calls) {
                         for (int i = 0; i < calls; ++i)
                           read_kernel<<<blocks, 512, 0, stream_.get()>>>(data, bytes / 16, sink);
@@ -245,7 +246,7 @@ class Bench {
     call.workspace = nullptr;
     float* workspace = nullptr;
     const int64_t tasks = call.tile_count * s.kv_heads;
-    if (!wide && call.max_splits > 1 && tasks < 4 * 132 && tasks * call.max_splits <= 64 * 132) {
+    if (!wide && call.max_splits > 1 && tasks < 4 * stream_.multiprocessors() && tasks * call.max_splits <= 64 * stream_.multiprocessors()) {
       check(cudaMalloc(&workspace, static_cast<size_t>(attention_workspace(tasks * call.max_splits, kHeadDim)) * 4),
             "memory");
       call.workspace = workspace;

@@ -17,8 +17,9 @@
 
 namespace lockstep::cuda {
 
-// Where a launch runs, and what it moves: the profiler divides by it (bytes of device memory, FLOPs).
 class Stream;
+
+// Where a launch runs, and what it moves: the profiler divides by it (bytes of device memory, FLOPs).
 struct Launch {
   const char* name;
   dim3 grid, block;

@@ -77,8 +77,15 @@ const kTypeScript = {
   "load.ts": {
     may: ["errors.ts", "native.ts", "options.ts", "prompt.ts", "chat/", "checkpoint/", "tokenizer/"],
   },
+  "requests.ts": {
+    may: [
+      ...["check.ts", "errors.ts", "native.ts", "options.ts", "prompt.ts", "score.ts", "signals.ts"],
+      ...["stream.ts", "connection.ts"],
+    ],
+  },
   "engine.ts": {
     may: [
+      "requests.ts",
       "check.ts",
       "devices.ts",
       "load.ts",

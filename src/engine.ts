@@ -1,14 +1,12 @@
 /**
- * The public Engine: checks what it is asked, turns prompts into ids and submits requests to the native engine thread
- * through a Connection. Main thread (or a worker's).
+ * The public Engine: checks what it is asked, and leaves the rest to Requests, which encode and submit, and to the Connection
+ * to the native engine thread. Main thread (or a worker's).
  */
-import { createHash } from "node:crypto";
 import { itemsOf, reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
-import { Connection, type RequestEvent } from "./connection.js";
+import { Connection } from "./connection.js";
 import { placeRanks } from "./devices.js";
 import {
-  asLockstepError,
   type ErrorCode,
   type ErrorCounts,
   ErrorTally,
@@ -19,17 +17,14 @@ import {
 } from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
 import { loadText, nativeSpec, progressReporter, warnOfConversion } from "./load.js";
-import { Finish, native } from "./native.js";
+import { native } from "./native.js";
 import {
-  checkFits,
   checkListed,
   checkLoadOptions,
   checkSampling,
   checkScoredLength,
   checkScoring,
-  checkTextFits,
   drawSeed,
-  type EngineLimits,
   engineLimits,
   type LoadOptions,
   type Sampling,
@@ -39,17 +34,11 @@ import {
   type Scoring,
   withBlocks,
 } from "./options.js";
-import {
-  checkPrompt,
-  type Prompt,
-  type PromptEncoding,
-  requireText,
-  type TextLength,
-  type TextSide,
-} from "./prompt.js";
-import { makeScore, type Score } from "./score.js";
+import { checkPrompt, type Prompt, type PromptEncoding, requireText } from "./prompt.js";
+import { Requests } from "./requests.js";
+import type { Score } from "./score.js";
 import { onAbort } from "./signals.js";
-import { type Generation, GenerationStream, type StreamChunk } from "./stream.js";
+import type { Generation, StreamChunk } from "./stream.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { allInTurns, forEachInTurns, mapInTurns } from "./turns.js";
 
@@ -104,12 +93,10 @@ const kFromLoad = Symbol("Engine.load");
 
 export class Engine {
   readonly #checkpoint: Checkpoint;
-  #limits: EngineLimits;
-  #text: TextSide | undefined;
   readonly #connection: Connection;
   #samplingContext: SamplingContext;
+  readonly #requests: Requests;
   readonly #rejected = new ErrorTally();
-  #abortedUnsubmitted = 0;
   #closing: Promise<void> | undefined;
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
@@ -134,7 +121,7 @@ export class Engine {
     try {
       onProgress({ phase: "weights", loadedBytes: 0, totalBytes });
       const [text] = await Promise.all([loadText(directory), engine.#loaded()]);
-      engine.#text = text;
+      engine.#requests.text = text;
       signal?.throwIfAborted();
       onProgress({ phase: "ready", loadedBytes: totalBytes, totalBytes });
       signal?.throwIfAborted(); // in that callback
@@ -147,24 +134,29 @@ export class Engine {
     return engine;
   }
 
-  /** Starts loading the weights; `load` sets #text. */
+  /** Starts loading the weights; `load` sets #requests.text. */
   private constructor(from: typeof kFromLoad, checkpoint: Checkpoint, options: LoadOptions) {
     if (from !== kFromLoad) throw notConstructible("an engine", "await Engine.load(model)");
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
     const placement = placeRanks(options.device, options.tensorParallel, () => native().cudaStatus());
-    this.#limits = engineLimits(options, checkpoint, native().blockTokens, placement);
+    const limits = engineLimits(options, checkpoint, native().blockTokens, placement);
     const { vocabSize } = config;
     // An EOS beyond the vocabulary (of a cut-down checkpoint, say) can never come, so it stops nothing.
     const reachable = eosTokenIds.filter((id) => id < vocabSize);
     this.#samplingContext = { vocabSize, defaults: generationConfig, eosTokenIds: reachable };
-    this.#connection = new Connection(nativeSpec(checkpoint, this.#limits, options), this.#limits.maxQueue);
+    this.#connection = new Connection(nativeSpec(checkpoint, limits, options), limits.maxQueue);
+    this.#requests = new Requests(this.#connection, limits, this.#rejected);
   }
 
   async #loaded(): Promise<void> {
     await this.#connection.loaded();
-    this.#limits = withBlocks(this.#limits, this.#connection.numBlocks, native().blockTokens);
-    this.#samplingContext = { ...this.#samplingContext, maxContext: this.#limits.maxContext };
+    this.#requests.limits = withBlocks(
+      this.#requests.limits,
+      this.#connection.numBlocks,
+      native().blockTokens,
+    );
+    this.#samplingContext = { ...this.#samplingContext, maxContext: this.#requests.limits.maxContext };
   }
 
   /** The compute path in use, e.g. "avx512-bf16": bits are equal only within one. */
@@ -174,7 +166,7 @@ export class Engine {
 
   /** Throws NO_TOKENIZER where the checkpoint has no tokenizer files. */
   get tokenizer(): Tokenizer {
-    return requireText(this.#text).tokenizer;
+    return requireText(this.#requests.text).tokenizer;
   }
 
   /** Where the checkpoint lies; of a Hub id, its place in the cache. */
@@ -184,7 +176,7 @@ export class Engine {
 
   /** The longest sequence in tokens, prompt and output together. */
   get maxContext(): number {
-    return this.#limits.maxContext;
+    return this.#requests.limits.maxContext;
   }
 
   /** One prompt → Generation; an array → Generation[] in order; `n` above 1 adds one array level. */
@@ -222,7 +214,7 @@ export class Engine {
   stream(prompt: Prompt, options?: SamplingOptions): AsyncIterableIterator<StreamChunk> {
     const sampling = this.#checkSampling(options);
     if (sampling.n > 1) throw this.#rejected.add(invalid("1", "n of a stream", sampling.n));
-    return this.#startGeneration(this.#checkPrompt(prompt), sampling);
+    return this.#requests.generation(this.#checkPrompt(prompt), sampling);
   }
 
   /** Logprobs of given tokens, from the same forward pass that generates. One input → Score; an array → Score[]. */
@@ -234,7 +226,9 @@ export class Engine {
     const list = this.#check(() => listOfPrompts(input));
     const encodings = list ? await this.#checkPrompts(list) : [this.#checkPrompt(input)];
     if (!list) await this.#rendered([encodings[0]?.rendering]);
-    const inputs = await allInTurns(await mapInTurns(encodings, (encoding) => this.#encoded(encoding)));
+    const inputs = await allInTurns(
+      await mapInTurns(encodings, (encoding) => this.#requests.encoded(encoding)),
+    );
     await forEachInTurns(inputs, (tokens, i) => {
       if (tokens instanceof Int32Array)
         this.#check(() => inElement(list ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
@@ -242,7 +236,7 @@ export class Engine {
     const defaults = checkSampling({}, this.#samplingContext);
     const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
     const scores = await mapInTurns(inputs, (tokens) => {
-      const score = this.#score(tokens, sampling, scoring);
+      const score = this.#requests.score(tokens, sampling, scoring);
       score.catch(() => {}); // an abort; allInTurns reports it
       return score;
     });
@@ -260,7 +254,7 @@ export class Engine {
     const { failure, turns } = this.#connection;
     return {
       ...counts,
-      aborts: counts.aborts + this.#abortedUnsubmitted,
+      aborts: counts.aborts + this.#requests.abortedUnsubmitted,
       prefixHits: { full: fullHits, partial: partialHits },
       rejected: this.#rejected.counts(),
       failed: this.#connection.failed(),
@@ -274,7 +268,7 @@ export class Engine {
   /** Open requests are rejected with ENGINE_CLOSED; memory and threads are given back. May be called again. */
   close(): Promise<void> {
     this.#closing ??= this.#connection.close().then(async () => {
-      await Promise.all([this.#text?.renderer.close(), this.#text?.encoder.close()]);
+      await Promise.all([this.#requests.text?.renderer.close(), this.#requests.text?.encoder.close()]);
     });
     return this.#closing;
   }
@@ -305,8 +299,8 @@ export class Engine {
     return this.#check(() => {
       this.#connection.checkUsable();
       const sampling = checkSampling(options, this.#samplingContext);
-      if (sampling.stop.length > 0) requireText(this.#text);
-      const positions = Math.min(sampling.maxTokens, this.#limits.maxContext);
+      if (sampling.stop.length > 0) requireText(this.#requests.text);
+      const positions = Math.min(sampling.maxTokens, this.#requests.limits.maxContext);
       checkListed(positions, sampling.topLogprobs, "maxTokens or topLogprobs");
       this.#checkHead();
       return sampling;
@@ -324,9 +318,9 @@ export class Engine {
 
   #checkPrompt(prompt: unknown): PromptEncoding {
     const { vocabSize } = this.#checkpoint.config;
-    const { maxContext } = this.#limits;
+    const { maxContext } = this.#requests.limits;
     return this.#check(() =>
-      reading("prompt", () => checkPrompt(prompt, this.#text, { vocabSize, maxContext })),
+      reading("prompt", () => checkPrompt(prompt, this.#requests.text, { vocabSize, maxContext })),
     );
   }
 
@@ -357,108 +351,9 @@ export class Engine {
   /** The n samples of each prompt, one prompt after the other; each draws a seed of its own where none is given. */
   async #generateSamples(encodings: PromptEncoding[], sampling: Sampling): Promise<Generation[]> {
     const generations = await mapInTurns(samplesOf(encodings, sampling), ([encoding, sample]) =>
-      this.#startGeneration(encoding, sample).settled(),
+      this.#requests.generation(encoding, sample).settled(),
     );
     return allInTurns(generations);
-  }
-
-  /** Refuses a prompt that cannot fit, with `room` tokens behind it, before it is encoded. */
-  #checkLength(length: TextLength | number, room: number): void {
-    if (typeof length === "number") checkFits(length, room, this.#limits);
-    else checkTextFits(length, room, this.#limits);
-  }
-
-  /** Encodes and submits; whatever fails from here on ends the stream with that error. */
-  #startGeneration(encoding: PromptEncoding, sampling: Sampling): GenerationStream {
-    this.#connection.turns.enter();
-    let id: number | undefined; // once submitted
-    const stream = new GenerationStream(sampling, this.#text?.tokenizer, kWeightVersion, () => {
-      if (id !== undefined) return this.#connection.end(id, { stopped: false });
-      ++this.#abortedUnsubmitted;
-      forget();
-      stream.endEarly();
-    });
-    const forget = reading("signal", () => onAbort(sampling.signal, () => stream.abort()));
-    const submit = (tokens: Int32Array): void => {
-      if (stream.ended) return; // aborted while its text was encoded
-      stream.promptTokens = tokens.length;
-      checkFits(tokens.length, 1, this.#limits);
-      if (sampling.signal?.aborted) stream.abort();
-      if (stream.ended) return;
-      id = this.#submit(tokens, sampling, sampling.promptLogprobs ? kScoreAll : undefined, (event) => {
-        if (stream.take(event)) this.#connection.end(id!, { stopped: true });
-        if (event.finish !== Finish.none) forget();
-      });
-    };
-    run(
-      () =>
-        encoding.encode((length) => {
-          if (typeof length === "number") stream.promptTokens = length;
-          this.#checkLength(length, 1);
-        }),
-      submit,
-      (error) => {
-        forget();
-        if (!stream.ended) stream.endEarly(this.#rejected.add(error));
-      },
-    );
-    return stream;
-  }
-
-  /** The ids, or why there are none. */
-  async #encoded(encoding: PromptEncoding): Promise<Int32Array | LockstepError> {
-    this.#connection.turns.enter();
-    try {
-      return await encoding.encode((length) => this.#checkLength(length, 0));
-    } catch (error) {
-      return asLockstepError(error);
-    }
-  }
-
-  /** Of an input whose encoding failed, too: that is its `error`. Rejects where the signal is aborted. */
-  async #score(input: Int32Array | LockstepError, sampling: Sampling, scoring: Scoring): Promise<Score> {
-    const { signal } = scoring;
-    if (signal?.aborted) ++this.#abortedUnsubmitted;
-    signal?.throwIfAborted();
-    if (!(input instanceof Int32Array))
-      return makeScore(new Int32Array(0), scoring, { error: this.#rejected.add(input) });
-    const tokens = input;
-    let forget = (): void => {};
-    try {
-      checkFits(tokens.length, 0, this.#limits);
-      const scored = await new Promise<RequestEvent>((resolve, reject) => {
-        const id = this.#submit(tokens, sampling, scoring, (event) => {
-          if (event.finish === Finish.abort) reject(signal?.reason);
-          else if (event.finish !== Finish.none) resolve(event);
-        });
-        forget = reading("signal", () => onAbort(signal, () => this.#connection.end(id, { stopped: false })));
-      });
-      return await makeScore(tokens, scoring, scored);
-    } catch (error) {
-      if (signal?.aborted) throw error;
-      return makeScore(tokens, scoring, { error: this.#rejected.add(asLockstepError(error)) });
-    } finally {
-      forget();
-    }
-  }
-
-  #submit(
-    tokens: Int32Array,
-    sampling: Sampling,
-    scoring: Scoring | undefined,
-    listener: Parameters<Connection["submit"]>[1],
-  ): number {
-    const maxTokens = Math.min(sampling.maxTokens, this.#limits.maxContext - tokens.length);
-    return this.#connection.submit(
-      {
-        ...sampling,
-        tokens,
-        maxTokens,
-        prefixRoot: prefixRoot(sampling.cacheSalt),
-        ...(scoring && { score: scoring }),
-      },
-      listener,
-    );
   }
 }
 
@@ -497,31 +392,4 @@ function listOfPrompts(prompt: unknown): unknown[] | undefined {
   return reading("prompt", () =>
     Array.isArray(prompt) ? itemsOf(prompt, "prompt", kMaxPrompts, "prompts in a call") : undefined,
   );
-}
-
-/** Of all weights so far: nothing can change them yet. */
-const kWeightVersion = 0;
-
-const kScoreAll: Scoring = { from: 0, topLogprobs: 0, tokenIds: new Int32Array(0), cacheSalt: "" };
-
-/** What sharing K and V depends on besides the tokens, as a 128-bit digest. */
-function prefixRoot(cacheSalt: string): BigUint64Array {
-  const digest = createHash("sha256").update(`${kWeightVersion}\0${cacheSalt}`).digest();
-  return new BigUint64Array([digest.readBigUInt64LE(0), digest.readBigUInt64LE(8)]);
-}
-
-/** Runs `submit` with the encoded prompt: at once where encoding is, so that requests start in the order of the calls. */
-function run(
-  encode: () => Promise<Int32Array> | Int32Array,
-  submit: (tokens: Int32Array) => void,
-  fail: (error: LockstepError) => void,
-): void {
-  const failWith = (error: unknown): void => fail(asLockstepError(error));
-  try {
-    const tokens = encode();
-    if (tokens instanceof Promise) tokens.then(submit).catch(failWith);
-    else submit(tokens);
-  } catch (error) {
-    failWith(error);
-  }
 }

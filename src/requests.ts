@@ -1,0 +1,157 @@
+/**
+ * From checked prompts to requests of the native engine: encodes, refuses what cannot fit, submits, and gathers what comes
+ * back. Knows no defaults and checks no options (options.ts, prompt.ts). Main thread (or a worker's).
+ */
+import { createHash } from "node:crypto";
+import { reading } from "./check.js";
+import type { Connection, RequestEvent, RequestListener } from "./connection.js";
+import { asLockstepError, type ErrorTally, type LockstepError } from "./errors.js";
+import { Finish } from "./native.js";
+import { checkFits, checkTextFits, type EngineLimits, type Sampling, type Scoring } from "./options.js";
+import type { PromptEncoding, TextLength, TextSide } from "./prompt.js";
+import { makeScore, type Score } from "./score.js";
+import { onAbort } from "./signals.js";
+import { GenerationStream } from "./stream.js";
+
+export class Requests {
+  limits: EngineLimits;
+  /** Where the checkpoint has a tokenizer, once it is loaded. */
+  text: TextSide | undefined;
+  /** Requests that were aborted before they reached the engine. */
+  abortedUnsubmitted = 0;
+  readonly #connection: Connection;
+  readonly #rejected: ErrorTally;
+
+  /** `rejected` counts what is refused before it reaches the engine. */
+  constructor(connection: Connection, limits: EngineLimits, rejected: ErrorTally) {
+    this.#connection = connection;
+    this.limits = limits;
+    this.#rejected = rejected;
+  }
+
+  /** Refuses a prompt that cannot fit, with `room` tokens behind it, before it is encoded. */
+  #checkLength(length: TextLength | number, room: number): void {
+    if (typeof length === "number") checkFits(length, room, this.limits);
+    else checkTextFits(length, room, this.limits);
+  }
+
+  /** Encodes and submits; whatever fails from here on ends the stream with that error. */
+  generation(encoding: PromptEncoding, sampling: Sampling): GenerationStream {
+    this.#connection.turns.enter();
+    let id: number | undefined; // once submitted
+    const stream = new GenerationStream(sampling, this.text?.tokenizer, kWeightVersion, () => {
+      if (id !== undefined) return this.#connection.end(id, { stopped: false });
+      ++this.abortedUnsubmitted;
+      forget();
+      stream.endEarly();
+    });
+    const forget = reading("signal", () => onAbort(sampling.signal, () => stream.abort()));
+    const submit = (tokens: Int32Array): void => {
+      if (stream.ended) return; // aborted while its text was encoded
+      stream.promptTokens = tokens.length;
+      checkFits(tokens.length, 1, this.limits);
+      if (sampling.signal?.aborted) stream.abort();
+      if (stream.ended) return;
+      id = this.#submit(tokens, sampling, sampling.promptLogprobs ? kScoreAll : undefined, (event) => {
+        if (stream.take(event)) this.#connection.end(id!, { stopped: true });
+        if (event.finish !== Finish.none) forget();
+      });
+    };
+    run(
+      () =>
+        encoding.encode((length) => {
+          if (typeof length === "number") stream.promptTokens = length;
+          this.#checkLength(length, 1);
+        }),
+      submit,
+      (error) => {
+        forget();
+        if (!stream.ended) stream.endEarly(this.#rejected.add(error));
+      },
+    );
+    return stream;
+  }
+
+  /** The ids, or why there are none. */
+  async encoded(encoding: PromptEncoding): Promise<Int32Array | LockstepError> {
+    this.#connection.turns.enter();
+    try {
+      return await encoding.encode((length) => this.#checkLength(length, 0));
+    } catch (error) {
+      return asLockstepError(error);
+    }
+  }
+
+  /** Of an input whose encoding failed, too: that is its `error`. Rejects where the signal is aborted. */
+  async score(input: Int32Array | LockstepError, sampling: Sampling, scoring: Scoring): Promise<Score> {
+    const { signal } = scoring;
+    if (signal?.aborted) ++this.abortedUnsubmitted;
+    signal?.throwIfAborted();
+    if (!(input instanceof Int32Array))
+      return makeScore(new Int32Array(0), scoring, { error: this.#rejected.add(input) });
+    const tokens = input;
+    let forget = (): void => {};
+    try {
+      checkFits(tokens.length, 0, this.limits);
+      const scored = await new Promise<RequestEvent>((resolve, reject) => {
+        const id = this.#submit(tokens, sampling, scoring, (event) => {
+          if (event.finish === Finish.abort) reject(signal?.reason);
+          else if (event.finish !== Finish.none) resolve(event);
+        });
+        forget = reading("signal", () => onAbort(signal, () => this.#connection.end(id, { stopped: false })));
+      });
+      return await makeScore(tokens, scoring, scored);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      return makeScore(tokens, scoring, { error: this.#rejected.add(asLockstepError(error)) });
+    } finally {
+      forget();
+    }
+  }
+
+  #submit(
+    tokens: Int32Array,
+    sampling: Sampling,
+    scoring: Scoring | undefined,
+    listener: RequestListener,
+  ): number {
+    const maxTokens = Math.min(sampling.maxTokens, this.limits.maxContext - tokens.length);
+    return this.#connection.submit(
+      {
+        ...sampling,
+        tokens,
+        maxTokens,
+        prefixRoot: prefixRoot(sampling.cacheSalt),
+        ...(scoring && { score: scoring }),
+      },
+      listener,
+    );
+  }
+}
+
+/** Of all weights so far: nothing can change them yet. */
+const kWeightVersion = 0;
+
+const kScoreAll: Scoring = { from: 0, topLogprobs: 0, tokenIds: new Int32Array(0), cacheSalt: "" };
+
+/** What sharing K and V depends on besides the tokens, as a 128-bit digest. */
+function prefixRoot(cacheSalt: string): BigUint64Array {
+  const digest = createHash("sha256").update(`${kWeightVersion}\0${cacheSalt}`).digest();
+  return new BigUint64Array([digest.readBigUInt64LE(0), digest.readBigUInt64LE(8)]);
+}
+
+/** Runs `submit` with the encoded prompt: at once where encoding is, so that requests start in the order of the calls. */
+function run(
+  encode: () => Promise<Int32Array> | Int32Array,
+  submit: (tokens: Int32Array) => void,
+  fail: (error: LockstepError) => void,
+): void {
+  const failWith = (error: unknown): void => fail(asLockstepError(error));
+  try {
+    const tokens = encode();
+    if (tokens instanceof Promise) tokens.then(submit).catch(failWith);
+    else submit(tokens);
+  } catch (error) {
+    failWith(error);
+  }
+}

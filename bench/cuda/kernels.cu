@@ -125,6 +125,21 @@ class Bench {
     cudaFree(sink);
   }
 
+  // What loading is held against: copies from pinned memory.
+  void link_bandwidth() {
+    const size_t bytes = size_t{256} << 20;
+    auto* const data = device_array<uint4>(bytes / 16, 6);
+    void* pinned = nullptr;
+    check(cudaMallocHost(&pinned, bytes), "pinned memory");
+    const double seconds = median_seconds(stream_, 4, [&](int calls) {
+      for (int i = 0; i < calls; ++i)
+        check(cudaMemcpyAsync(data, pinned, bytes, cudaMemcpyHostToDevice, stream_.get()), "copy");
+    });
+    print("link", "256 MiB", 0, seconds, static_cast<double>(bytes), 0);
+    cudaFree(data);
+    cudaFreeHost(pinned);
+  }
+
   void linear_layers() {
     const int64_t tokens[] = {1, 8, 16, 32, 64, 128, 256, 512, 2048};
     for (const Shape& s : kShapes) {
@@ -299,6 +314,7 @@ int main(int argc, char** argv) {
   Bench bench;
   if (argc > 1 && std::string(argv[1]) == "--check") return bench.same_bits() ? 0 : 1;
   bench.read_bandwidth();
+  bench.link_bandwidth();
   bench.linear_layers();
   bench.attentions();
 }

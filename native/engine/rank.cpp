@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
@@ -63,43 +64,75 @@ size_t bytes_of(const Weights& weights, bool with_common) {
   return elements * sizeof(BFloat16);
 }
 
-// What a device may use of its memory, for everything.
+// What a device may use of its memory, for everything. Made before anything is reserved there.
 class Budget {
  public:
   Budget(const EngineSpec& spec, Ops& ops)
       : ops_(ops), fraction_(spec.memory_fraction), free_before_(ops.free_bytes()) {}
 
-  // Throws where the weights alone are too large: before anything is copied.
-  void check_weights(size_t bytes) const {
-    if (bytes <= allowed()) return;
-    throw Error("OUT_OF_MEMORY", "The weights take " + std::to_string(bytes) + " bytes of " +
-                                     ops_.compute_path() + ", but " + allowed_in_words() +
-                                     ": raise memoryFraction, free memory there, or spread the model with "
-                                     "tensorParallel: 2");
+  // Throws where there is no room for `bytes` more.
+  void check(const char* what, size_t bytes, const char* remedy) const {
+    if (bytes <= left()) return;
+    throw Error("OUT_OF_MEMORY", std::string(what) + std::to_string(bytes) + " bytes of " +
+                                     ops_.compute_path() + ", but memoryFraction " +
+                                     std::to_string(fraction_) + " of the " + std::to_string(free_before_) +
+                                     " bytes that were free is " + std::to_string(allowed()) + ", of which " +
+                                     std::to_string(used()) +
+                                     " are in use: raise memoryFraction, free memory there, or " + remedy);
   }
 
-  // Blocks that what is left holds.
+  // Blocks of the KV cache, on each of a device's ranks, that what is left holds.
   int64_t blocks(size_t block_bytes) const {
-    const size_t used = free_before_ - std::min(free_before_, ops_.free_bytes());
-    const size_t left = allowed() - std::min(allowed(), used);
-    if (left >= block_bytes) return static_cast<int64_t>(left / block_bytes);
-    throw Error("OUT_OF_MEMORY", "Weights and workspaces take " + std::to_string(used) + " bytes of " +
-                                     ops_.compute_path() + " and a block of the KV cache " +
-                                     std::to_string(block_bytes) + ", but " + allowed_in_words() +
-                                     ": raise memoryFraction, or lower maxBatchTokens");
+    check("A block of the KV cache takes ", block_bytes, "lower maxBatchTokens, maxSequences or maxContext");
+    return static_cast<int64_t>(left() / block_bytes);
   }
 
  private:
+  size_t used() const { return free_before_ - std::min(free_before_, ops_.free_bytes()); }
   size_t allowed() const { return static_cast<size_t>(fraction_ * static_cast<double>(free_before_)); }
-  std::string allowed_in_words() const {
-    return "memoryFraction " + std::to_string(fraction_) + " of the " + std::to_string(free_before_) +
-           " bytes that were free is " + std::to_string(allowed());
-  }
+  size_t left() const { return allowed() - std::min(allowed(), used()); }
 
   Ops& ops_;
   const double fraction_;
   const size_t free_before_;
 };
+
+// What `make` returns. Memory that cannot be had meanwhile: the error says what for, and what to change.
+template <class Make>
+auto reserve(const std::string& what, const char* remedy, const Make& make) {
+  try {
+    return make();
+  } catch (const Error& error) {
+    if (std::string_view(error.code()) != "OUT_OF_MEMORY") throw;
+    throw Error("OUT_OF_MEMORY", what + ": " + error.what() + ": free memory there, or " + remedy);
+  }
+}
+
+// The weights of these ranks, and what steps compute in. `first`: of worker 0.
+void load_model(Worker& made, const EngineSpec& spec, const TensorStore& store, std::span<const int> ranks,
+                bool first, const Budget& budget, const std::atomic<bool>& cancel) {
+  std::vector<Weights> weights;
+  size_t weight_bytes = 0;
+  for (const int rank : ranks) {
+    weights.push_back(shard_weights(spec.config, store, rank, spec.ranks));
+    weight_bytes += bytes_of(weights.back(), rank == ranks.front());
+  }
+  if (!spec.devices.empty())
+    budget.check("The weights take ", weight_bytes, "spread the model with tensorParallel: 2");
+  made.model = reserve(
+      "Weights and activations", "lower maxBatchTokens, or spread the model with tensorParallel: 2", [&] {
+        return std::make_unique<Model>(spec.config, std::move(weights), spec.ranks, *made.ops, *made.comm,
+                                       spec.max_batch_tokens, first, cancel);
+      });
+  reserve("Workspaces", "lower maxBatchTokens, maxSequences or maxContext", [&] {
+    made.ops->reserve({.tokens = spec.max_batch_tokens,
+                       .sequences = spec.max_sequences,
+                       .context = spec.max_context,
+                       .logit_rows = kMaxLogitRows,
+                       .vocabulary = spec.config.vocab_size,
+                       .head_dim = spec.config.head_dim});
+  });
+}
 
 }  // namespace
 
@@ -124,46 +157,41 @@ void RankGroup::load(const EngineSpec& spec) {
   const bool on_device = !spec.devices.empty();
   const auto placement = ranks_of_workers(spec);
   const int count = static_cast<int>(placement.size());
+  std::vector<Budget> budgets;
+  for (int worker = 0; worker < count; ++worker) {
+    const int threads = std::max(1, spec.threads / count + (worker < spec.threads % count));
+    const std::string device =
+        on_device ? "cuda:" + std::to_string(spec.devices[placement[worker].front()]) : spec.compute_path;
+    workers_.emplace_back().ops = spec.backend.make_ops(device, threads);
+    budgets.emplace_back(spec, *workers_.back().ops);
+  }
   if (count > 1)
-    comm_group_ = spec.backend.make_group(
-        spec.devices, {.sum_elements = int64_t{spec.max_batch_tokens} * config.hidden_size,
-                       .part_elements = int64_t{kMaxLogitRows} * ((config.vocab_size + 1) / 2)});
+    comm_group_ = reserve("The buffers through which devices exchange sums", "lower maxBatchTokens", [&] {
+      return spec.backend.make_group(
+          spec.devices, {.sum_elements = int64_t{spec.max_batch_tokens} * config.hidden_size,
+                         .part_elements = int64_t{kMaxLogitRows} * ((config.vocab_size + 1) / 2)});
+    });
   int64_t most_blocks = kMostBlocks;
   const size_t block_bytes =
       KvCache::block_bytes(config.num_layers, config.num_kv_heads / spec.ranks, config.head_dim);
   for (int worker = 0; worker < count; ++worker) {
-    const auto& ranks = placement[worker];
-    const int threads = std::max(1, spec.threads / count + (worker < spec.threads % count));
-    Worker& made = workers_.emplace_back();
-    made.ops = spec.backend.make_ops(
-        on_device ? "cuda:" + std::to_string(spec.devices[ranks.front()]) : spec.compute_path, threads);
+    Worker& made = workers_[worker];
     if (count > 1)
       made.comm = comm_group_->comm(worker, *made.ops);
     else
       made.comm = std::make_unique<SoloComm>();
-    const Budget budget(spec, *made.ops);
-    std::vector<Weights> weights;
-    size_t weight_bytes = 0;
-    for (const int rank : ranks) {
-      weights.push_back(shard_weights(config, store_, rank, spec.ranks));
-      weight_bytes += bytes_of(weights.back(), rank == ranks.front());
-    }
-    if (on_device) budget.check_weights(weight_bytes);
-    made.model = std::make_unique<Model>(config, std::move(weights), spec.ranks, *made.ops, *made.comm,
-                                         spec.max_batch_tokens, worker == 0, cancel_);
-    made.ops->reserve({.tokens = spec.max_batch_tokens,
-                       .sequences = spec.max_sequences,
-                       .context = spec.max_context,
-                       .logit_rows = kMaxLogitRows,
-                       .vocabulary = config.vocab_size,
-                       .head_dim = config.head_dim});
-    if (spec.num_blocks == 0) most_blocks = std::min(most_blocks, budget.blocks(block_bytes * ranks.size()));
+    load_model(made, spec, store_, placement[worker], worker == 0, budgets[worker], cancel_);
+    if (spec.num_blocks == 0)
+      most_blocks = std::min(most_blocks, budgets[worker].blocks(block_bytes * placement[worker].size()));
   }
   num_blocks_ = spec.num_blocks > 0 ? spec.num_blocks : static_cast<int32_t>(most_blocks);
-  for (int worker = 0; worker < count; ++worker)
-    for (size_t i = 0; i < placement[worker].size(); ++i)
-      workers_[worker].caches.emplace_back(*workers_[worker].ops, config.num_layers,
-                                           config.num_kv_heads / spec.ranks, config.head_dim, num_blocks_);
+  const std::string tokens = std::to_string(int64_t{num_blocks_} * kBlockTokens);
+  reserve("The KV cache of " + tokens + " tokens", "lower kvCacheTokens or memoryFraction", [&] {
+    for (int worker = 0; worker < count; ++worker)
+      for (size_t i = 0; i < placement[worker].size(); ++i)
+        workers_[worker].caches.emplace_back(*workers_[worker].ops, config.num_layers,
+                                             config.num_kv_heads / spec.ranks, config.head_dim, num_blocks_);
+  });
   if (on_device) store_.release();
 }
 
@@ -171,6 +199,7 @@ RankGroup::~RankGroup() { stop(); }
 
 uint64_t RankGroup::device_bytes() const {
   uint64_t bytes = store_.copied_bytes();
+  if (comm_group_ != nullptr) bytes += comm_group_->device_bytes();
   for (const Worker& worker : workers_) bytes += worker.ops->held_bytes();
   return bytes;
 }

@@ -26,9 +26,11 @@ class Arena {
   size_t used_bytes_ = 0;
 };
 
-// The weights where the ops can read them.
-Weights placed(Ops& ops, Weights weights) {
+// The weights where the ops can read them. A matrix is a tenth of a second's work at most.
+Weights placed(Ops& ops, Weights weights, const std::atomic<bool>& cancel) {
   const auto matrix = [&](Matrix<const BFloat16>& w) {
+    if (cancel.load(std::memory_order_relaxed))
+      throw Error("ENGINE_CLOSED", "the engine was closed while it was loading");
     if (w.data != nullptr) w = ops.place(w);
   };
   const auto vector = [&](std::span<const BFloat16>& w) {
@@ -53,13 +55,14 @@ Model::Model(const ModelConfig& config, std::vector<Weights> weights, int ranks,
   int64_t vocabulary = 0;  // of this device
   for (Weights& of_rank : weights) {
     vocabulary += of_rank.head.rows;
-    shards_.push_back({.weights = placed(ops, std::move(of_rank)),
+    shards_.push_back({.weights = placed(ops, std::move(of_rank), cancel),
                        .q = {},
                        .attention = {},
                        .kv = {},
                        .mlp = {},
                        .sum = {}});
   }
+  ops.wait();
   const bool gathered = vocabulary < config.vocab_size && has_head();
   const auto carve = [&](std::byte* memory) {
     Arena arena(memory);

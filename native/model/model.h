@@ -27,8 +27,8 @@ constexpr int kMaxLogitRows = 64;  // rows of logits at once: 64 x 151,936 float
 class Model {
  public:
   // weights: of each rank that this device holds, `ranks` in all on all devices. max_tokens: the largest T.
-  // logits() is worker 0's: only there `whole_logits` is set. `cancel` is read between layers; when it is set,
-  // forward() throws Error("ENGINE_CLOSED").
+  // logits() is worker 0's: only there `whole_logits` is set. `cancel` is read between layers and
+  // between matrices that are loaded; when it is set, these throw Error("ENGINE_CLOSED").
   Model(const ModelConfig& config, std::vector<Weights> weights, int ranks, Ops& ops, Comm& comm,
         int max_tokens, bool whole_logits, const std::atomic<bool>& cancel);
 

@@ -9,12 +9,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { doctor, Engine, type LoadOptions, LockstepError } from "lockstep";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { randomCases } from "../contract/cases.js";
+import { kDemoModel, randomCases } from "../contract/cases.js";
 import { runContract } from "../contract/suite.js";
 import { writeRandomCheckpoint } from "../model/random-checkpoint.js";
 import { kTinyVocab, writeTinyModel } from "../reliability/support.js";
 import { describeIfPlayed, kLibrary } from "./library.js";
 
+const kLoadChild = fileURLToPath(new URL("./children/load.mjs", import.meta.url));
 const kChild = fileURLToPath(new URL("./children/generate.mjs", import.meta.url));
 
 describeIfPlayed("engines on played devices", () => {
@@ -127,15 +128,80 @@ describeIfPlayed("engines on played devices", () => {
     expect(tooLittle).toMatchObject({
       code: "OUT_OF_MEMORY",
       message: expect.stringMatching(
-        /^The weights take \d+ bytes .* of the \d+ bytes that were free is \d+: raise memoryFraction/,
+        /^The weights take \d+ bytes .* of the \d+ bytes that were free is \d+, of which 0 are in use: raise memoryFraction/,
       ),
     });
     const tooMuch = await Engine.load(model, { device: "cuda", kvCacheTokens: 2 ** 30 }).catch((e) => e);
     expect(tooMuch).toMatchObject({
       code: "OUT_OF_MEMORY",
-      message: expect.stringMatching(/Cannot reserve \d+ bytes/),
+      message: expect.stringMatching(
+        /^The KV cache of \d+ tokens: Cannot reserve \d+ bytes .* \d+ are free: .* lower kvCacheTokens/,
+      ),
     });
     expect(await blocks(0.5)).toBe(half); // what failed has given everything back
+  });
+
+  /** See load.mjs. */
+  function load(options: object, schedule = "") {
+    const env = { ...process.env, NODE_OPTIONS: "", LOCKSTEP_CUDA_ON_CPU: schedule };
+    const args = [kLoadChild, model, JSON.stringify(options)];
+    const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8", timeout: 60_000, env });
+    expect(stderr).toBe("");
+    return JSON.parse(stdout) as {
+      errors: { code: string; message: string }[];
+      blocks: object;
+      share: number;
+    };
+  }
+
+  it.each([
+    ["peer memory", ""],
+    ["host memory", "no-peers"],
+  ])("counts what two devices exchange sums through: %s", (_, schedule) => {
+    const options = { device: ["cuda:0", "cuda:1"], maxBatchTokens: 4096, maxSequences: 4 };
+    expect(load(options, schedule).share).toBeCloseTo(0.7, 3);
+  });
+
+  const refusals = [
+    /^Weights and activations: Cannot reserve \d+ bytes of the device's memory, of whose \d+ bytes \d+ are free: /,
+    /^Weights and activations: Cannot reserve \d+ bytes of the host's memory, pinned: /,
+    /^Workspaces: .* \d+ are free: free memory there, or lower maxBatchTokens, maxSequences or maxContext$/,
+    /^The KV cache of \d+ tokens: .* \d+ are free: free memory there, or lower kvCacheTokens or memoryFraction$/,
+  ];
+  const sums =
+    /^The buffers through which devices exchange sums: .*: free memory there, or lower maxBatchTokens$/;
+  it.each<[string, string | string[], RegExp[]]>([
+    ["one device", "cuda:0", refusals],
+    ["two devices", ["cuda:0", "cuda:1"], [...refusals, sums]],
+  ])(
+    "says what is missing, and leaks nothing, where any allocation of a load on %s fails",
+    (_, device, kinds) => {
+      const options = { device, maxBatchTokens: 24, maxSequences: 4 };
+      const { errors, ...rest } = load(options, "short-of-memory");
+      expect(new Set(errors.map(({ code }) => code))).toEqual(new Set(["OUT_OF_MEMORY"]));
+      for (const kind of kinds) expect(errors.filter(({ message }) => kind.test(message))).not.toEqual([]);
+      expect(load(options)).toEqual({ errors: [], ...rest });
+    },
+  );
+
+  it("gives everything back where a load is aborted", async () => {
+    const free = async () => {
+      const engine = await Engine.load(kDemoModel, { device: "cuda" });
+      const { blocks } = engine.stats();
+      await engine.close();
+      return blocks.free;
+    };
+    const before = await free();
+    for (const ms of [0, 1, 2, 4, 8, 16]) {
+      const controller = new AbortController();
+      const onProgress = ({ phase }: { phase: string }) => {
+        if (phase === "weights") setTimeout(() => controller.abort("enough"), ms);
+      };
+      const loading = Engine.load(kDemoModel, { device: "cuda", signal: controller.signal, onProgress });
+      const end = await loading.then((engine) => engine.close(), String);
+      expect([undefined, "enough"]).toContain(end); // the last ones may be through before
+    }
+    await expect.poll(free, { timeout: 10_000 }).toBe(before); // an aborted load ends behind its promise
   });
 
   it("counts an embedding that is the head, too, once", async () => {

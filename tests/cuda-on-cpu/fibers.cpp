@@ -275,6 +275,7 @@ Schedule initial_schedule() {
   first.peers = value.find("no-peers") == std::string::npos;
   first.eager_copies = value.find("eager") != std::string::npos;
   first.graphs = value.find("no-graphs") == std::string::npos;
+  first.short_of_memory = value.find("short-of-memory") != std::string::npos;
   first.report = value.find("report") != std::string::npos;
   return first;
 }
@@ -382,10 +383,53 @@ void wait_copies(int newest_groups_left) {
 
 namespace {
 
+struct Copies {
+  std::mutex mutex;  // several threads put copies on a device's stream
+  uint64_t put = 0;
+  std::deque<std::function<void()>> pending;
+} copies[kDevices];
+
+bool is_pinned(const void* address) {
+  const std::lock_guard lock(allocations_mutex);
+  auto next = allocations.upper_bound(static_cast<std::byte*>(const_cast<void*>(address)));
+  return next != allocations.begin() && (--next)->second.device < 0 &&
+         address < next->first + next->second.bytes;
+}
+
+}  // namespace
+
+void put_copy(const void* from, std::function<void()> copy) {
+  Copies& c = copies[current_device];
+  {
+    const std::lock_guard lock(c.mutex);
+    ++c.put;
+    c.pending.push_back(std::move(copy));
+  }
+  if (!is_pinned(from)) land_copies();
+}
+
+uint64_t copies_put() {
+  const std::lock_guard lock(copies[current_device].mutex);
+  return copies[current_device].put;
+}
+
+void land_copies(uint64_t first) {
+  Copies& c = copies[current_device];
+  const std::lock_guard lock(c.mutex);
+  for (; !c.pending.empty() && c.put - c.pending.size() < first; c.pending.pop_front()) c.pending.front()();
+}
+
+namespace {
+
 size_t free_bytes_locked(int device) { return kDeviceBytes - std::min(kDeviceBytes, allocated_bytes[device]); }
 
 void* allocate_on(int device, size_t bytes) {
   const std::lock_guard lock(allocations_mutex);
+  static int64_t until_failure = 0, failures = 0;
+  if (schedule().short_of_memory && until_failure-- == 0) {
+    until_failure = ++failures;
+    return nullptr;
+  }
   if (device >= 0 && bytes > free_bytes_locked(device)) return nullptr;
   auto* const memory = static_cast<std::byte*>(std::aligned_alloc(256, (bytes + 2 * kCanaryBytes + 255) / 256 * 256));
   if (memory == nullptr) return nullptr;
@@ -412,6 +456,7 @@ void* allocate_pinned(size_t bytes) { return allocate_on(-1, bytes); }
 
 void release(void* memory) {
   if (memory == nullptr) return;
+  land_copies();
   const std::lock_guard lock(allocations_mutex);
   const Allocation& allocation = allocations.at(static_cast<std::byte*>(memory));
   if (allocation.device >= 0) allocated_bytes[allocation.device] -= allocation.bytes;

@@ -22,11 +22,12 @@ struct Schedule {
   bool peers = true;          // devices reach each other's memory
   int64_t fail_launch = -1;   // this launch, counted from 0 over the process, spoils the context
   bool graphs = true;         // steps can be captured
+  bool short_of_memory = false;  // the first allocation fails, then the second one after it, then the third ...
   bool report = false;        // at the process's end, how many graphs were launched, to stderr
 };
 
 // What launches use from now on; the environment variable LOCKSTEP_CUDA_ON_CPU ("reverse", "random:7", "eager",
-// "no-peers", "no-graphs", "fail:N", "report", joined by commas) gives the first value.
+// "no-peers", "no-graphs", "short-of-memory", "fail:N", "report", joined by commas) gives the first value.
 Schedule& schedule();
 
 // A rule of the execution model was broken: threads of a warp at different instructions, a deadlock, copies never
@@ -64,6 +65,12 @@ void wait_copies(int newest_groups_left);  // all but so many of the newest grou
 void count_launch();
 void count_graph();
 bool is_spoiled();
+
+// ---- copies from pinned memory: they land when somebody waits, or when the device goes on to something else ----
+
+void put_copy(const void* from, std::function<void()> copy);  // to the current device
+uint64_t copies_put();                                        // to it, so far
+void land_copies(uint64_t first = UINT64_MAX);                // the first so many of it
 
 // ---- device memory: canaries around each allocation, looked at after every launch ----
 

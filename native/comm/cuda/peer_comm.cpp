@@ -9,38 +9,20 @@
 #include "comm/cuda/peer_kernels.h"
 #include "ops/cuda/cuda_backend.h"
 #include "ops/cuda/launch.h"
+#include "ops/cuda/memory.h"
 
 namespace lockstep::cuda {
 namespace {
 
 constexpr int kWorkers = 2;  // the contract's R_max
 
-// Zeroed memory of one device, or of the host where both devices must reach it.
-class Memory {
- public:
-  Memory(size_t bytes, int device, bool on_host) : device_(device), on_host_(on_host) {
-    check(cudaSetDevice(device_), "choosing the device");
-    check(on_host_ ? cudaHostAlloc(&data_, bytes, cudaHostAllocPortable | cudaHostAllocMapped)
-                   : cudaMalloc(&data_, bytes),
-          "memory for collectives");
-    check(cudaMemset(data_, 0, bytes), "zeroing memory for collectives");
-  }
-  ~Memory() {
-    cudaSetDevice(device_);
-    if (on_host_)
-      cudaFreeHost(data_);
-    else
-      cudaFree(data_);
-  }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  std::byte* data() const { return static_cast<std::byte*>(data_); }
-
- private:
-  const int device_;
-  const bool on_host_;
-  void* data_ = nullptr;
-};
+// Zeroed, of `device`; or of the host where both devices must reach it.
+Memory zeroed(size_t bytes, int device, bool on_host) {
+  check(cudaSetDevice(device), "choosing the device");
+  Memory memory(bytes, on_host ? Place::kPinnedHost : Place::kDevice);
+  check(cudaMemset(memory.data(), 0, bytes), "zeroing memory for collectives");
+  return memory;
+}
 
 // Whether each device reads and writes the other's memory from now on.
 bool connect(std::span<const int> devices) {
@@ -68,26 +50,33 @@ class PeerGroup final : public CommGroup {
                        255) /
                       256 * 256) {
     const bool on_host = !connect(devices);
-    abandoned_ = std::make_unique<Memory>(sizeof(uint32_t), devices[0], true);
+    abandoned_ = zeroed(sizeof(uint32_t), devices[0], true);
     for (int i = 0; i < kWorkers; ++i) {
-      buffers_[i] = std::make_unique<Memory>(2 * buffer_bytes_, devices[i], on_host);
-      words_[i] = std::make_unique<Memory>(2 * kPeerBlocks * sizeof(uint32_t), devices[i], on_host);
-      rounds_[i] = std::make_unique<Memory>(2 * sizeof(uint32_t), devices[i], false);
+      buffers_[i] = zeroed(2 * buffer_bytes_, devices[i], on_host);
+      words_[i] = zeroed(2 * kPeerBlocks * sizeof(uint32_t), devices[i], on_host);
+      rounds_[i] = zeroed(2 * sizeof(uint32_t), devices[i], false);
     }
+  }
+
+  size_t device_bytes() const noexcept override {
+    size_t bytes = 0;
+    for (const auto* const memories : {&buffers_, &words_, &rounds_})
+      for (const Memory& memory : *memories) bytes += memory.device_bytes();
+    return bytes;
   }
 
   std::unique_ptr<Comm> comm(int worker, Ops& ops) override;
 
   Exchange exchange(int worker) const {
-    const auto words = [&](int of) { return reinterpret_cast<uint32_t*>(words_[of]->data()); };
+    const auto words = [&](int of) { return reinterpret_cast<uint32_t*>(words_[of].data()); };
     return {.first = worker == 0,
             .buffer_bytes = static_cast<int64_t>(buffer_bytes_),
-            .mine = buffers_[worker]->data(),
-            .theirs = buffers_[1 - worker]->data(),
+            .mine = buffers_[worker].data(),
+            .theirs = buffers_[1 - worker].data(),
             .arrived = words(worker),
             .told = words(1 - worker),
             .abandoned = abandoned_word(),
-            .rounds = reinterpret_cast<uint32_t*>(rounds_[worker]->data())};
+            .rounds = reinterpret_cast<uint32_t*>(rounds_[worker].data())};
   }
   void abandon() noexcept { std::atomic_ref(*abandoned_word()).store(1, std::memory_order_release); }
   bool is_abandoned() const {
@@ -95,11 +84,11 @@ class PeerGroup final : public CommGroup {
   }
 
  private:
-  uint32_t* abandoned_word() const { return reinterpret_cast<uint32_t*>(abandoned_->data()); }
+  uint32_t* abandoned_word() const { return reinterpret_cast<uint32_t*>(abandoned_.data()); }
 
   const size_t buffer_bytes_;
-  std::unique_ptr<Memory> abandoned_;  // a word of host memory
-  std::array<std::unique_ptr<Memory>, kWorkers> buffers_, words_, rounds_;
+  Memory abandoned_;  // a word of host memory
+  std::array<Memory, kWorkers> buffers_, words_, rounds_;
 };
 
 class PeerComm final : public Comm {

@@ -8,34 +8,19 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "ops/cuda/kernels.h"
+#include "ops/cuda/memory.h"
 #include "ops/cuda/sampler.h"
 #include "ops/cuda/stream.h"
+#include "ops/cuda/uploader.h"
 #include "ops/ops.h"
 
 namespace lockstep::cuda {
-
-// Device or pinned host memory that grows and never shrinks. CudaOps::reserve() asks for the largest step's, so
-// that no step allocates but one with longer lists (of biases, say) than were foreseen.
-class Growing {
- public:
-  explicit Growing(bool pinned_host) : pinned_host_(pinned_host) {}
-  ~Growing();
-  Growing(const Growing&) = delete;
-  Growing& operator=(const Growing&) = delete;
-  std::byte* at_least(size_t bytes);  // its contents are lost where it grows
-  std::byte* data() const { return data_; }
-  size_t size_bytes() const { return bytes_; }
-
- private:
-  const bool pinned_host_;
-  std::byte* data_ = nullptr;
-  size_t bytes_ = 0;
-};
 
 class CudaOps final : public Ops {
  public:
@@ -53,7 +38,7 @@ class CudaOps final : public Ops {
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override;
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
-  void wait() override { synchronize(); }
+  void wait() override;
   void begin_step(const StepArrays& step) override;
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override;
   void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override;
@@ -106,8 +91,10 @@ class CudaOps final : public Ops {
   size_t held_bytes_ = 0;  // of the buffers that are out
   std::map<std::tuple<const void*, int64_t, int64_t, int64_t>, std::pair<std::unique_ptr<Buffer>, int64_t>>
       placed_;
-  Growing step_host_{true}, step_device_{false}, tiles_host_{true}, tiles_device_{false};
-  Growing workspace_{false}, inv_freq_device_{false};
+  std::optional<Uploader> uploader_;  // from the first weights until wait()
+  Growing step_host_{Place::kPinnedHost}, tiles_host_{Place::kPinnedHost};
+  Growing step_device_{Place::kDevice}, tiles_device_{Place::kDevice};
+  Growing workspace_{Place::kDevice}, inv_freq_device_{Place::kDevice};
   std::vector<float> inv_freq_;  // what inv_freq_device_ holds
   std::vector<int64_t> slots_;
   std::vector<int32_t> blocks_;

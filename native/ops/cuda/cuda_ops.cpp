@@ -14,26 +14,17 @@ namespace {
 // `held` counts the bytes of all buffers.
 class DeviceBuffer final : public Buffer {
  public:
-  DeviceBuffer(size_t bytes, cudaStream_t stream, size_t& held) : bytes_(bytes), held_(held) {
-    if (bytes == 0) return;
-    if (cudaMalloc(reinterpret_cast<void**>(&data_), bytes) != cudaSuccess) {
-      (void)cudaGetLastError();  // this one is no reason to give up
-      throw Error("OUT_OF_MEMORY", "Cannot reserve " + std::to_string(bytes) + " bytes of device memory");
-    }
-    check(cudaMemsetAsync(data_, 0, bytes, stream), "zeroing memory");
-    held_ += bytes_;
+  DeviceBuffer(size_t bytes, cudaStream_t stream, size_t& held)
+      : memory_(bytes, Place::kDevice), held_(held) {
+    if (bytes > 0) check(cudaMemsetAsync(memory_.data(), 0, bytes, stream), "zeroing memory");
+    held_ += bytes;
   }
-  ~DeviceBuffer() override {
-    if (data_ == nullptr) return;
-    cudaFree(data_);
-    held_ -= bytes_;
-  }
-  std::byte* data() noexcept override { return data_; }
-  size_t size_bytes() const noexcept override { return bytes_; }
+  ~DeviceBuffer() override { held_ -= size_bytes(); }
+  std::byte* data() noexcept override { return memory_.data(); }
+  size_t size_bytes() const noexcept override { return memory_.size_bytes(); }
 
  private:
-  std::byte* data_ = nullptr;
-  const size_t bytes_;
+  const Memory memory_;
   size_t& held_;
 };
 
@@ -43,28 +34,6 @@ constexpr int64_t kKeptTokens = 64;
 constexpr int64_t kPieceElements = 8;  // BF16 values in 16 bytes: placed rows start at multiples
 
 }  // namespace
-
-Growing::~Growing() {
-  if (pinned_host_)
-    cudaFreeHost(data_);
-  else
-    cudaFree(data_);
-}
-
-std::byte* Growing::at_least(size_t bytes) {
-  if (bytes <= bytes_) return data_;
-  if (pinned_host_)
-    cudaFreeHost(data_);
-  else
-    cudaFree(data_);
-  data_ = nullptr;
-  bytes_ = 0;
-  void* memory = nullptr;
-  check(pinned_host_ ? cudaMallocHost(&memory, bytes) : cudaMalloc(&memory, bytes), "memory for a step");
-  data_ = static_cast<std::byte*>(memory);
-  bytes_ = bytes;
-  return data_;
-}
 
 CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::move(path)) {
   use_device();
@@ -80,6 +49,11 @@ void CudaOps::use_device() const { check(cudaSetDevice(device_), "choosing the d
 void CudaOps::synchronize() {
   use_device();
   stream_.synchronize();
+}
+
+void CudaOps::wait() {
+  synchronize();
+  uploader_.reset();
 }
 
 std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
@@ -112,6 +86,7 @@ void CudaOps::reserve(const StepLimits& limits) {
   step_device_.at_least(step_bytes);
   tiles_host_.at_least(tokens * sizeof(AttentionTile));
   tiles_device_.at_least(tokens * sizeof(AttentionTile));
+  inv_freq_device_.at_least(static_cast<size_t>(limits.head_dim) / 2 * sizeof(float));
   workspace_.at_least(static_cast<size_t>(attention_workspace(most_partials(), limits.head_dim)) *
                       sizeof(float));
   sampler_.reserve(limits);
@@ -123,12 +98,12 @@ Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
   auto& [buffer, stride] = placed_[{host.data, host.rows, host.cols, host.stride}];
   if (buffer == nullptr) {
     stride = (host.cols + kPieceElements - 1) / kPieceElements * kPieceElements;
-    buffer = allocate(static_cast<size_t>(host.rows * stride) * sizeof(BFloat16));
-    check(cudaMemcpy2DAsync(buffer->data(), static_cast<size_t>(stride) * 2, host.data,
-                            static_cast<size_t>(host.stride) * 2, static_cast<size_t>(host.cols) * 2,
-                            static_cast<size_t>(host.rows), cudaMemcpyHostToDevice, stream_.get()),
-          "copying weights");
-    synchronize();
+    const auto bytes = [](int64_t elements) { return static_cast<size_t>(elements) * sizeof(BFloat16); };
+    auto copy = allocate(bytes(host.rows * stride));
+    if (!uploader_) uploader_.emplace(device_, stream_.get());
+    uploader_->copy(copy->data(), bytes(stride), reinterpret_cast<const std::byte*>(host.data),
+                    bytes(host.stride), bytes(host.cols), static_cast<size_t>(host.rows));
+    buffer = std::move(copy);
   }
   return {reinterpret_cast<const BFloat16*>(buffer->data()), host.rows, host.cols, stride};
 }

@@ -80,12 +80,12 @@ void Sampler::reserve(const StepLimits& limits) {
 }
 
 Sampler::Sampler()
-    : input_host_(std::make_unique<Growing>(true)),
-      input_device_(std::make_unique<Growing>(false)),
-      work_(std::make_unique<Growing>(false)),
-      keys_(std::make_unique<Growing>(false)),
-      output_host_(std::make_unique<Growing>(true)),
-      output_device_(std::make_unique<Growing>(false)) {}
+    : input_host_(std::make_unique<Growing>(Place::kPinnedHost)),
+      input_device_(std::make_unique<Growing>(Place::kDevice)),
+      work_(std::make_unique<Growing>(Place::kDevice)),
+      keys_(std::make_unique<Growing>(Place::kDevice)),
+      output_host_(std::make_unique<Growing>(Place::kPinnedHost)),
+      output_device_(std::make_unique<Growing>(Place::kDevice)) {}
 Sampler::~Sampler() = default;
 
 size_t Sampler::device_bytes() const {

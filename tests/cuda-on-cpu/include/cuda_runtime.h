@@ -1,6 +1,6 @@
 // Stands in for CUDA's cuda_runtime.h where kernels are compiled for the CPU: the keywords, the built-in variables and
 // functions, and the few calls of the runtime that native/ops/cuda makes. "Device memory" is host memory with canaries;
-// streams are ignored, since every call is complete when it returns.
+// streams are ignored: a device has one, and every call but a copy from pinned memory is complete when it returns.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -121,36 +121,41 @@ inline cudaError_t cudaFree(void* memory) {
   return state();
 }
 constexpr unsigned cudaHostAllocPortable = 1, cudaHostAllocMapped = 2;
-inline cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+inline cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
   *memory = cuda_on_cpu::allocate_pinned(bytes);
   return *memory == nullptr ? cudaErrorMemoryAllocation : state();
 }
-inline cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) { return cudaMallocHost(memory, bytes); }
 inline cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
 inline cudaError_t cudaMemset(void* memory, int value, size_t bytes) {
+  cuda_on_cpu::land_copies();
   std::memset(memory, value, bytes);
   return state();
 }
 inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
-  std::memset(memory, value, bytes);
-  return state();
-}
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  std::memcpy(to, from, bytes);
-  return state();
+  return cudaMemset(memory, value, bytes);
 }
 inline cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                                      size_t height, cudaMemcpyKind, cudaStream_t) {
-  for (size_t row = 0; row < height; ++row)
-    std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
+  cuda_on_cpu::put_copy(from, [=] {
+    for (size_t row = 0; row < height; ++row)
+      std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
+  });
   return state();
+}
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  const cudaError_t error = cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
+  if (kind == cudaMemcpyDeviceToHost) cuda_on_cpu::land_copies();
+  return error;
 }
 inline cudaError_t cudaStreamCreate(cudaStream_t* stream) {
   *stream = nullptr;
   return state();
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return state(); }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return state(); }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  cuda_on_cpu::land_copies();
+  return state();
+}
 inline cudaError_t cudaSetDevice(int device) {
   cuda_on_cpu::current_device = device;
   return state();
@@ -197,6 +202,26 @@ inline cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 inline cudaError_t cudaGetLastError() { return state(); }
 inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return state(); }
 
+// ---- events: how many copies come before them ----
+
+using cudaEvent_t = uint64_t*;
+inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = new uint64_t(0);
+  return state();
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return state();
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  *event = cuda_on_cpu::copies_put();
+  return state();
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  cuda_on_cpu::land_copies(*event);
+  return state();
+}
+
 // ---- graphs: launches of this OS thread that are kept instead of run ----
 
 using Launches = std::vector<std::function<void()>>;
@@ -233,6 +258,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const auto run = [=, config = *config] {
     cuda_on_cpu::count_launch();
     if (cuda_on_cpu::is_spoiled()) return;
+    cuda_on_cpu::land_copies();
     cuda_on_cpu::run_grid(config.gridDim, config.blockDim, config.dynamicSmemBytes,
                           [&] { kernel(static_cast<Parameters>(arguments)...); });
   };

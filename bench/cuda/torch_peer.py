@@ -50,7 +50,7 @@ def main():
         layers = {"qkv": (q + 2 * kv_heads * HEAD_DIM, hidden), "o": (hidden, q), "gate_up": (2 * mlp, hidden), "down": (hidden, mlp)}
         for name, (n, k) in layers.items():
             weights = [random(n, k) for _ in range(int(3e8 // (2 * n * k)) + 2)]
-            for tokens in (1, 8, 64, 256, 2048):
+            for tokens in (1, 8, 16, 32, 64, 128, 256, 512, 2048):
                 x = random(tokens, k)
                 turn = iter(range(1 << 30))
                 s = seconds(lambda: linear(x, weights[next(turn) % len(weights)]), 40 if tokens <= 64 else 10)

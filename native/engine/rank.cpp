@@ -162,7 +162,8 @@ void RankGroup::load(const EngineSpec& spec) {
     const int threads = std::max(1, spec.threads / count + (worker < spec.threads % count));
     const std::string device =
         on_device ? "cuda:" + std::to_string(spec.devices[placement[worker].front()]) : spec.compute_path;
-    workers_.emplace_back().ops = spec.backend.make_ops(device, threads);
+    workers_.emplace_back().ops =
+        reserve(device, "use another device", [&] { return spec.backend.make_ops(device, threads); });
     budgets.emplace_back(spec, *workers_.back().ops);
   }
   if (count > 1)

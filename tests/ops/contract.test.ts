@@ -62,6 +62,7 @@ describe.each(paths)("%s", (path) => {
     { k: 1025, n: 9, parts: 1 },
     { k: 2600, n: 130, parts: 2 },
     { k: 3072, n: 50, parts: 2 },
+    { k: 70, n: 520, parts: 2 },
   ])("linear K=$k N=$n", ({ k, n, parts }) => {
     const next = random(k);
     const x = randomBits(next, 40, k);

@@ -91,7 +91,8 @@ class CudaOps final : public Ops {
   size_t held_bytes_ = 0;  // of the buffers that are out
   std::map<std::tuple<const void*, int64_t, int64_t, int64_t>, std::pair<std::unique_ptr<Buffer>, int64_t>>
       placed_;
-  std::optional<Uploader> uploader_;  // from the first weights until wait()
+  std::unique_ptr<Buffer> linear_words_;  // LinearCall::words
+  std::optional<Uploader> uploader_;      // from the first weights until wait()
   Growing step_host_{Place::kPinnedHost}, tiles_host_{Place::kPinnedHost};
   Growing step_device_{Place::kDevice}, tiles_device_{Place::kDevice};
   Growing workspace_{Place::kDevice}, inv_freq_device_{Place::kDevice};

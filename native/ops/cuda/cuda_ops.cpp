@@ -38,6 +38,7 @@ constexpr int64_t kPieceElements = 8;  // BF16 values in 16 bytes: placed rows s
 CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::move(path)) {
   use_device();
   stream_.open(device_);
+  linear_words_ = allocate(linear_words(stream_) * sizeof(uint32_t));
 }
 
 CudaOps::~CudaOps() {

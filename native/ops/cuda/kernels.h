@@ -29,8 +29,11 @@ struct LinearCall {
   int64_t k = 0;
   int parts = 1;    // divides k
   int aligned = 0;  // whether every row of every part starts at a multiple of 16 bytes
+  uint32_t* words =
+      nullptr;  // linear_words() zeros, which launches leave zero; null: a part gets no block of its own
 };
 
+size_t linear_words(const Stream& stream);
 void linear(const LinearCall& call, Stream& stream);          // float32 outputs
 void linear_rounded(const LinearCall& call, Stream& stream);  // BF16 outputs
 void linear_gate_up(const LinearCall& call,

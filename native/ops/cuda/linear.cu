@@ -9,14 +9,17 @@
 //
 // Layout: W [N, K] and x [T, K] as stored, K contiguous. In shared memory a slab's row is 128 bytes, its
 // 16-byte pieces permuted by piece ^ (row % 8), so that ldmatrix meets no bank twice. Per call: 2 N K bytes
-// of weights (read once for T <= 32), 2 T N K FLOPs. Floor: memory bandwidth up to about T = 200 on an H100,
-// then the BF16 mma.sync peak.
+// of weights (read once for T <= 64), 2 T N K FLOPs. Floor: memory bandwidth up to about T = 200 on an H100,
+// then the BF16 mma.sync peak. Between the two it is the traffic from L2 that a tile's size decides on:
+// 2 K (N per tile of tokens + T per tile of rows) bytes (docs/decisions/0014-cuda-tiles.md).
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/launch.h"
 #include "ops/cuda/linear.cuh"
 
 namespace lockstep::cuda {
 namespace {
+
+constexpr int kMostSplitWarps = 8;  // of a tile whose parts may have blocks of their own
 
 // ---- kernels ----
 
@@ -30,8 +33,9 @@ struct Tile {
   static constexpr int kRows = kRowWarps * kRowTiles * 16, kTokens = kTokenWarps * kTokenTiles * 8;
   static constexpr int kThreads = 32 * kRowWarps * kTokenWarps * kSliceWarps;
   // On a multiprocessor at once: what shared memory allows.
-  static constexpr int kBlocks = kSliceWarps == 1 ? 1 : (kTokenTiles > 2 ? 12 : 16) / kSliceWarps;
+  static constexpr int kBlocks = kSliceWarps == 1 ? 1 : 16 / kSliceWarps;
   static constexpr int kGroupThreads = kThreads / kSliceWarps;  // load and walk together
+  static_assert(kSliceWarps > 1 || kThreads <= 32 * kMostSplitWarps);
   static_assert(kSliceWarps == 1 || (kSliceWarps % kSlices == 0 && kRowWarps * kTokenWarps == 1));
 
   struct Shared {
@@ -145,9 +149,9 @@ __device__ __forceinline__ void multiply_slab(Sums<T>& sums, const Bf16 (&slab)[
   }
 }
 
-// A part's sums from registers.
+// A part's sums from registers. `add`: to what is there.
 template <class T, Output kOutput>
-__device__ void store_sums(const LinearCall& c, const Sums<T>& sums, int part, int64_t first_row,
+__device__ void store_sums(const LinearCall& c, const Sums<T>& sums, bool add, int64_t first_row,
                            int64_t first_token, int lane) {
 #pragma unroll
   for (int m = 0; m < T::kRowTiles; ++m) {
@@ -159,12 +163,27 @@ __device__ void store_sums(const LinearCall& c, const Sums<T>& sums, int part, i
         if constexpr (kOutput == Output::kGateUp) {
           store_gate_up(c, token + i, row / 16 * 8 + row % 8, sums[m][n][i], sums[m][n][2 + i]);
         } else {
-          store<kOutput>(c, token + i, row, part, sums[m][n][i]);
-          store<kOutput>(c, token + i, row + 8, part, sums[m][n][2 + i]);
+          store<kOutput>(c, token + i, row, add, sums[m][n][i]);
+          store<kOutput>(c, token + i, row + 8, add, sums[m][n][2 + i]);
         }
       }
     }
   }
+}
+
+// Two warps, of the two blocks that share a tile, have sums of a part each for the same outputs. Whoever comes first
+// stores them; the other waits until they are there and adds its own: a + b is b + a, bit for bit. Nobody waits for
+// a block that has not begun. `word` is 0 before and after.
+template <class Store>
+__device__ __forceinline__ void store_both(uint32_t* word, int lane, Store store) {
+  constexpr uint32_t kClaimed = 1, kStored = 2;
+  const bool second = __shfl_sync(kAllLanes, lane == 0 ? atomicOr(word, kClaimed) : 0u, 0) != 0;
+  if (second && lane == 0)
+    while ((acquire_device(word) & kStored) == 0) rest();
+  __syncwarp();  // what the first has stored is there for all lanes
+  store(second);
+  __syncwarp();  // what this warp stores is there for whom lane 0 tells
+  if (lane == 0) release_device(word, second ? 0 : kStored);
 }
 
 // A part's sum from the slices' in shared memory, ascending.
@@ -195,7 +214,7 @@ __device__ void store_slices(const typename T::Shared& shared, const LinearCall&
                     add_slices<T>(shared, c, 0, tile_row + 8, token));
     } else {
       for (int part = 0; part < c.parts; ++part)
-        store<kOutput>(c, first_token + token, first_row + row, part,
+        store<kOutput>(c, first_token + token, first_row + row, part > 0,
                        add_slices<T>(shared, c, part, row, token));
     }
   }
@@ -211,7 +230,8 @@ __device__ __forceinline__ void clear(Sums<T>& sums) {
       for (int i = 0; i < 4; ++i) sums[m][n][i] = 0.0f;
 }
 
-// Grid: tiles of tokens by tiles of rows: blocks that run together share weights.
+// Grid: tiles of tokens by tiles of rows (blocks that run together share weights), by parts where they have blocks
+// of their own.
 template <class T, Output kOutput>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks) linear_kernel(const LinearCall c) {
   auto& shared = *dynamic_shared<typename T::Shared>();
@@ -229,7 +249,8 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) linear_kernel(const L
   };
 
   constexpr int kStages = T::kStages;
-  Walk ahead(c, slice_warp, T::kSliceWarps == 1 ? c.parts * kSlices : 1);
+  const int slices = T::kSliceWarps == 1 ? c.parts * kSlices / static_cast<int>(gridDim.z) : 1;
+  Walk ahead(c, T::kSliceWarps == 1 ? static_cast<int>(blockIdx.z) * slices : slice_warp, slices);
   Walk here = ahead;
   // The first slabs' weights come while earlier kernels still run: they are no results of theirs.
   let_next_begin();
@@ -276,9 +297,17 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) linear_kernel(const L
           for (int i = 0; i < 4; ++i)
             total[m][n][i] = first_slice ? sums[m][n][i] : total[m][n][i] + sums[m][n][i];
       first_slice = here.done() || here.part() != part;
-      if (first_slice)
-        store_sums<T, kOutput>(c, total, part, first_row + row_warp * T::kRowTiles * 16,
-                               first_token + token_warp * T::kTokenTiles * 8, lane);
+      if (first_slice) {
+        const auto store = [&](bool add) {
+          store_sums<T, kOutput>(c, total, add, first_row + row_warp * T::kRowTiles * 16,
+                                 first_token + token_warp * T::kTokenTiles * 8, lane);
+        };
+        if (gridDim.z == 1)
+          store(part > 0);
+        else
+          store_both(c.words + (blockIdx.y * gridDim.x + blockIdx.x) * (T::kThreads / 32) + warp, lane,
+                     store);
+      }
     } else {
 #pragma unroll
       for (int m = 0; m < T::kRowTiles; ++m)
@@ -299,11 +328,21 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) linear_kernel(const L
 
 // ---- launchers ----
 
+// Tiles of two parts, up to which each part of a tile has a block of its own.
+int64_t most_split_tiles(const Stream& stream) { return int64_t{2} * stream.multiprocessors(); }
+
+template <class T>
+int64_t count_tiles(const LinearCall& c, int64_t rows) {
+  return int64_t{ceil_div(c.tokens, T::kTokens)} * ceil_div(rows, T::kRows);
+}
+
 template <class T, Output kOutput>
 void launch_tile(const LinearCall& c, int64_t rows, Stream& stream) {
+  const bool split = T::kSliceWarps == 1 && kOutput == Output::kFloat && c.parts == 2 && c.words != nullptr &&
+                     count_tiles<T>(c, rows) <= most_split_tiles(stream);
   launch(
       {.name = "linear",
-       .grid = dim3(ceil_div(c.tokens, T::kTokens), ceil_div(rows, T::kRows)),
+       .grid = dim3(ceil_div(c.tokens, T::kTokens), ceil_div(rows, T::kRows), split ? 2 : 1),
        .block = dim3(T::kThreads),
        .shared_bytes = sizeof(typename T::Shared),
        .stream = stream,
@@ -334,13 +373,16 @@ bool launch_few(const LinearCall& c, int64_t rows, Stream& stream) {
   const bool at_once = rows <= (c.parts == 2 ? 32 : 64) * stream.multiprocessors();
   if (c.tokens <= 8 && at_once && launch_slices<kOutput, 1, 4>(c, rows, stream)) return true;
   if (c.tokens <= 8) return launch_slices<kOutput, 1, 3>(c, rows, stream);
-  if (c.tokens <= 16) return launch_slices<kOutput, 2, 3>(c, rows, stream);
-  return c.tokens <= 32 && launch_slices<kOutput, 4, 3>(c, rows, stream);
+  return c.tokens <= 16 && launch_slices<kOutput, 2, 3>(c, rows, stream);
 }
 
-// The tile follows from the call's sizes and the device's; no tile changes a bit.
+// The tile follows from the call's sizes and the device's; no tile changes a bit. The larger it is, the less crosses
+// from L2, so large ones are taken where half the multiprocessors or more get one (docs/decisions/0014-cuda-tiles.md).
 template <Output kOutput>
 void launch_linear(const LinearCall& c, Stream& stream) {
+  using Small = Tile<4, 1, 1, 1, 4, 6>;   // 64 rows, 32 tokens
+  using Middle = Tile<2, 2, 1, 2, 4, 4>;  // 64, 64
+  using Large = Tile<4, 2, 1, 2, 6, 3>;   // 128, 96
   int64_t rows = 0;
   if constexpr (kOutput == Output::kGateUp)
     rows = (c.rows[0].rows + 7) / 8 * 16;
@@ -348,15 +390,19 @@ void launch_linear(const LinearCall& c, Stream& stream) {
     for (const LinearCall::Rows& one : c.rows) rows += one.rows;
   if (launch_few<kOutput>(c, rows, stream)) return;
   if (c.tokens > 256 && linear_sm90(c, kOutput, rows, stream)) return;
-  if (c.tokens <= 64)
-    launch_tile<Tile<2, 2, 1, 1, 4, 6>, kOutput>(c, rows, stream);
-  else if (c.tokens <= 256)
-    launch_tile<Tile<2, 2, 1, 2, 4, 4>, kOutput>(c, rows, stream);
+  if (c.tokens <= 32)
+    launch_tile<Small, kOutput>(c, rows, stream);
+  else if (c.tokens <= 64 || count_tiles<Large>(c, rows) * c.parts < stream.multiprocessors() / 2)
+    launch_tile<Middle, kOutput>(c, rows, stream);
   else
-    launch_tile<Tile<4, 2, 1, 2, 6, 3>, kOutput>(c, rows, stream);
+    launch_tile<Large, kOutput>(c, rows, stream);
 }
 
 }  // namespace
+
+size_t linear_words(const Stream& stream) {
+  return static_cast<size_t>(most_split_tiles(stream)) * kMostSplitWarps;
+}
 
 void linear(const LinearCall& call, Stream& stream) { launch_linear<Output::kFloat>(call, stream); }
 void linear_rounded(const LinearCall& call, Stream& stream) { launch_linear<Output::kBf16>(call, stream); }

@@ -62,16 +62,16 @@ __device__ __forceinline__ void load_piece(Bf16* to, const Bf16* row, int k, int
   }
 }
 
-// One output of a part. Parts come in ascending order, each output by the same thread.
+// One output of a part. `add`: to another part's, which is there.
 template <Output kOutput>
-__device__ void store(const LinearCall& c, int64_t token, int64_t row, int part, float value) {
+__device__ void store(const LinearCall& c, int64_t token, int64_t row, bool add, float value) {
   if (token >= c.tokens) return;
   for (const LinearCall::Rows& to : c.rows) {
     if (row < to.rows) {
       const int64_t at = token * to.y_stride + row;
       if constexpr (kOutput == Output::kFloat) {
         float* const y = static_cast<float*>(to.y) + at;
-        *y = part == 0 ? value : *y + value;
+        *y = add ? *y + value : value;
       } else {
         static_cast<Bf16*>(to.y)[at] = round_bf16(value);
       }

@@ -104,7 +104,7 @@ __device__ void load_slabs(Shared& shared, const LinearCall& c, int64_t first_ro
 }
 
 template <Output kOutput>
-__device__ void store_tile(const LinearCall& c, const Sums& sums, int part, int64_t first_row,
+__device__ void store_tile(const LinearCall& c, const Sums& sums, bool add, int64_t first_row,
                            int64_t first_token, int lane) {
   const int64_t row = first_row + lane / 4;
   int64_t token = first_token + 2 * (lane % 4);
@@ -115,8 +115,8 @@ __device__ void store_tile(const LinearCall& c, const Sums& sums, int part, int6
       if constexpr (kOutput == Output::kGateUp) {
         store_gate_up(c, token + i, row / 16 * 8 + row % 8, sums[n][i], sums[n][2 + i]);
       } else {
-        store<kOutput>(c, token + i, row, part, sums[n][i]);
-        store<kOutput>(c, token + i, row + 8, part, sums[n][2 + i]);
+        store<kOutput>(c, token + i, row, add, sums[n][i]);
+        store<kOutput>(c, token + i, row + 8, add, sums[n][2 + i]);
       }
     }
   }
@@ -159,7 +159,7 @@ __device__ void multiply_slabs(Shared& shared, const LinearCall& c, int64_t firs
     walk.next_slice();
     first_slice = walk.done() || walk.part() != part;
     if (first_slice)
-      store_tile<kOutput>(c, total, part, first_row + group * kGroupRows + thread / 32 * 16, first_token,
+      store_tile<kOutput>(c, total, part > 0, first_row + group * kGroupRows + thread / 32 * 16, first_token,
                           thread % 32);
   }
 }

@@ -24,16 +24,20 @@ struct NormCall {
 __global__ void __launch_bounds__(32) short_norm_kernel(const NormCall c) {
   begin_kernel();
   const int64_t row = blockIdx.x, n = c.x.cols;
-  Bf16* const from = c.x.data + row * c.x.stride;
-  if (c.sum.data != nullptr) {  // each thread reads below what it writes here
-    const float* const added = c.sum.data + row * c.sum.stride;
-    for (int64_t i = threadIdx.x; i < n; i += 32)
-      from[i] = round_bf16(widen(from[i]) + widen(round_bf16(added[i])));
+  Bf16 *const from = c.x.data + row * c.x.stride, *const to = c.y.data + row * c.y.stride;
+  const float* const added = c.sum.data == nullptr ? nullptr : c.sum.data + row * c.sum.stride;
+  Bf16 x[kWarpNorm / 32] = {};
+#pragma unroll
+  for (int v = 0; v < kWarpNorm / 32; ++v) {
+    const int64_t i = 32 * v + threadIdx.x;
+    if (i >= n) continue;
+    x[v] = from[i];
+    if (added != nullptr) from[i] = x[v] = round_bf16(widen(x[v]) + widen(round_bf16(added[i])));
   }
-  const float total = sum_of_squares(threadIdx.x, n, 32, [&](int64_t i) { return widen(from[i]); });
-  const float scale = norm_scale(total, n, c.eps);
-  for (int64_t i = threadIdx.x; i < n; i += 32)
-    c.y.data[row * c.y.stride + i] = normed(widen(from[i]), scale, c.weight[i]);
+  const float scale = norm_scale(sum_of_squares(x), n, c.eps);
+#pragma unroll
+  for (int v = 0; v < kWarpNorm / 32; ++v)
+    if (const int64_t i = 32 * v + threadIdx.x; i < n) to[i] = normed(widen(x[v]), scale, c.weight[i]);
 }
 
 // Four elements, zeros where there are fewer left.

@@ -12,14 +12,12 @@ namespace lockstep::cuda {
 constexpr int kWarpNorm = 512;     // longest row that one warp sums
 constexpr int kNormThreads = 256;  // of a longer one
 
-// Sum of squares of `count` elements from `first`, `step` apart.
-template <class Read>
-__device__ __forceinline__ float sum_of_squares(int64_t first, int64_t count, int step, Read read) {
+// Of a row that a warp holds: element 32 v + lane is x[v], zero beyond the row.
+template <int kEach>
+__device__ __forceinline__ float sum_of_squares(const Bf16 (&x)[kEach]) {
   float sum = 0.0f;
-  for (int64_t i = first; i < count; i += step) {
-    const float x = read(i);
-    sum = fused(x, x, sum);
-  }
+#pragma unroll
+  for (int v = 0; v < kEach; ++v) sum = fused(widen(x[v]), widen(x[v]), sum);
   return fold_sum(sum);
 }
 

@@ -60,6 +60,15 @@ __device__ __forceinline__ uint32_t acquire_system(const uint32_t* word) {
   asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
   return value;
 }
+// The same among the blocks of one device.
+__device__ __forceinline__ void release_device(uint32_t* word, uint32_t value) {
+  asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+__device__ __forceinline__ uint32_t acquire_device(const uint32_t* word) {
+  uint32_t value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
 // A moment's rest in a loop that polls.
 __device__ __forceinline__ void rest() { asm volatile("nanosleep.u32 40;" ::: "memory"); }
 

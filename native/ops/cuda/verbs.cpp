@@ -117,10 +117,10 @@ void CudaOps::project_qkv(const QkvProjection& p) {
                    p.q.rows == tokens && p.q.cols == p.wq.rows && p.scratch.rows == tokens &&
                    p.scratch.cols == 2 * kv,
                "project_qkv", "q [T, Hq d], scratch [T, 2 Hkv d], x [T, D], wq [Hq d, D], wk, wv [Hkv d, D]");
-  check_shapes(d > 0 && d % 2 == 0 && kv == p.cache.kv_heads * d && p.wq.rows % d == 0 &&
+  check_shapes(d > 0 && d % 2 == 0 && d <= 512 && kv == p.cache.kv_heads * d && p.wq.rows % d == 0 &&
                    std::ssize(p.q_norm) == d && std::ssize(p.k_norm) == d && p.rope.rows == tokens &&
                    p.rope.cols == d,
-               "project_qkv", "an even head_dim d, q_norm, k_norm [d], rope [T, d]");
+               "project_qkv", "an even head_dim d of at most 512, q_norm, k_norm [d], rope [T, d]");
   check_sequences("project_qkv", tokens, p.cache, p.sequences);
   check_shapes(step_.slot_count >= tokens, "project_qkv", "a step of T tokens");
   LinearCall call = call_of(p.x, 1, {p.wq, p.wk, p.wv});
@@ -196,6 +196,7 @@ void CudaOps::linear(Matrix<float> y, Matrix<const BFloat16> x, Matrix<const BFl
   check_shapes((parts == 1 || parts == 2) && x.cols % parts == 0, "linear", "K in 1 or 2 equal parts");
   LinearCall call = call_of(x, parts, {w});
   call.rows[0] = rows_of(w, y.data, y.stride);
+  call.words = reinterpret_cast<uint32_t*>(linear_words_->data());
   cuda::linear(call, stream_);
 }
 

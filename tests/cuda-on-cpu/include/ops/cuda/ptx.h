@@ -33,6 +33,8 @@ inline void release_system(uint32_t* word, uint32_t value) {
 inline uint32_t acquire_system(const uint32_t* word) {
   return std::atomic_ref(*const_cast<uint32_t*>(word)).load(std::memory_order_acquire);
 }
+inline void release_device(uint32_t* word, uint32_t value) { release_system(word, value); }
+inline uint32_t acquire_device(const uint32_t* word) { return acquire_system(word); }
 inline void rest() { std::this_thread::yield(); }  // the other device is another OS thread
 
 inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }

@@ -45,6 +45,8 @@ import { allInTurns, forEachInTurns, mapInTurns } from "./turns.js";
 /** Counts since load. */
 export interface EngineStats {
   steps: number;
+  /** Of them, those that a GPU was given before the results of the step before were there. 0 on the CPU. */
+  stepsAhead: number;
   generatedTokens: number;
   promptTokens: number;
   /** Tokens that went through the forward pass; after a preemption they go again. */

@@ -120,6 +120,7 @@ export interface NativeEvent {
 
 export interface NativeStats {
   steps: number;
+  stepsAhead: number;
   generatedTokens: number;
   promptTokens: number;
   computedTokens: number;

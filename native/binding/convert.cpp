@@ -261,6 +261,7 @@ Napi::Object from_stats(Napi::Env env, const EngineStats& stats) {
     object.Set(key, Napi::Number::New(env, static_cast<double>(value)));
   };
   set("steps", stats.steps);
+  set("stepsAhead", stats.steps_ahead);
   set("generatedTokens", stats.generated_tokens);
   set("promptTokens", stats.prompt_tokens);
   set("computedTokens", stats.computed_tokens);

@@ -60,8 +60,8 @@ struct Engine::Parts {
   RankGroup ranks;
   BlockPool pool;
   Scheduler scheduler;
-  Batch batch;
-  std::vector<SampleResult> results;
+  Batch batches[2];            // in turn
+  Batch* in_flight = nullptr;  // launched last and not collected
   EngineStats stats;
   std::chrono::steady_clock::time_point files_checked = std::chrono::steady_clock::now();
 };
@@ -124,8 +124,10 @@ void Engine::serve(Parts& parts) {
   throw Error("ENGINE_CLOSED", kClosedMessage);
 }
 
+// Commands find nothing in flight.
 void Engine::handle_commands(Parts& parts, bool wait) {
   mailbox_.take(commands_, wait);
+  if (!commands_.empty()) settle(parts);
   for (; !commands_.empty(); commands_.pop_front())
     std::visit([&](auto& command) { handle(parts, command); }, commands_.front());
 }
@@ -158,27 +160,58 @@ void Engine::check_files(Parts& parts, bool after_idle) {
   parts.ranks.store().check_unchanged();
 }
 
+// Launches the next step and waits for the one before it; where devices do not run ahead, for the step itself.
 void Engine::step(Parts& parts) {
-  const auto scheduled = parts.scheduler.schedule();
-  if (scheduled.empty()) return;
-  build_batch(parts.batch, scheduled);
-  parts.ranks.forward(parts.batch.step);
-  for (const Scheduled& part : scheduled) parts.scheduler.mark_computed(part);
+  Batch* const before = parts.in_flight;
+  const auto scheduled = before == nullptr ? parts.scheduler.schedule() : parts.scheduler.schedule_ahead();
+  if (!scheduled.empty()) launch(parts, scheduled);
+  if (before != nullptr) collect(parts, *before);
+  if (!parts.ranks.runs_ahead() || open_.empty()) settle(parts);
+}
 
-  std::vector<RequestEvent> events;
-  sample_step(events, parts.batch, scheduled, parts.ranks, parts.results);
+void Engine::launch(Parts& parts, std::span<const Scheduled> scheduled) {
+  Batch& batch = parts.batches[parts.in_flight == &parts.batches[0] ? 1 : 0];
+  build_batch(batch, scheduled);
+  parts.ranks.forward(batch.step);
+  launch_sampling(batch, parts.ranks);
+  for (const Scheduled& part : scheduled) parts.scheduler.mark_launched(part);
+  parts.stats.steps_ahead += parts.in_flight != nullptr;
+  parts.in_flight = &batch;
+}
+
+// Takes the results of the oldest step in flight. A request that ends with it may stand in the step behind,
+// which then computes a row for nobody. Its blocks can be given back all the same: that row writes K and V to
+// a place that only this request had, behind all that the prefix cache knows; whoever gets the block next
+// writes to it in a later step, so after that.
+void Engine::collect(Parts& parts, Batch& batch) {
+  parts.ranks.collect();
   parts.ranks.store().check_nothing_lost();
-  for (RequestEvent& event : events) {
+  if (parts.in_flight == &batch) parts.in_flight = nullptr;
+  for (const Scheduled& part : batch.scheduled)
+    if (part.request != nullptr) parts.scheduler.mark_computed(part);
+  for (RequestEvent& event : take_results(batch)) {
     const uint64_t id = event.id;
     const bool finished = event.finish != FinishReason::kNone;
     parts.stats.generated_tokens += event.sample.token >= 0;
-    if (finished) parts.scheduler.remove(open_.at(id).get());
+    if (finished) remove(parts, *open_.at(id));
     events_.push_back(std::move(event));
     if (finished) open_.erase(id);
   }
   ++parts.stats.steps;
-  parts.stats.computed_tokens += parts.batch.step.tokens.size();
-  parts.stats.max_batch = std::max<uint64_t>(parts.stats.max_batch, scheduled.size());
+  parts.stats.computed_tokens += batch.step.tokens.size();
+  parts.stats.max_batch = std::max<uint64_t>(parts.stats.max_batch, batch.scheduled.size());
+}
+
+// Collects what is in flight: then all requests are as the devices have left them, and nothing is going on.
+void Engine::settle(Parts& parts) {
+  if (parts.in_flight != nullptr) collect(parts, *parts.in_flight);
+}
+
+void Engine::remove(Parts& parts, Request& request) {
+  parts.scheduler.remove(&request);
+  if (parts.in_flight == nullptr) return;
+  for (Scheduled& part : parts.in_flight->scheduled)
+    if (part.request == &request) part.request = nullptr;
 }
 
 void Engine::publish(EngineEvent::Kind kind, const std::string& code, const std::string& message) {

@@ -1,4 +1,6 @@
-// The engine thread: admit → schedule → build step → forward → sample → publish, until closed.
+// The engine thread: admit → schedule → build step → forward → sample → publish, until closed. Where devices
+// run ahead, a step is launched before the results of the one before it are collected, so that they never
+// wait for this thread (docs/decisions/0012-steps-ahead.md).
 //
 // Owns all engine state; nobody else touches it. The outside talks to it through the mailbox (any thread) and
 // hears from it through the listener (called on the engine thread, once per step at most; must neither block
@@ -29,6 +31,9 @@
 
 namespace lockstep {
 
+struct Batch;
+struct Scheduled;
+
 // Where an engine's devices come from. make_ops: `path` is a compute path of the CPU or "cuda:0", ...;
 // make_group: for workers on these devices (none: on the CPU).
 struct Backend {
@@ -56,6 +61,7 @@ struct EngineSpec {
 
 struct EngineStats {
   uint64_t steps = 0;
+  uint64_t steps_ahead = 0;  // of them, launched before the results of the one before were there
   uint64_t generated_tokens = 0;
   uint64_t prompt_tokens = 0;    // of all requests submitted, cached or not, computed or not
   uint64_t computed_tokens = 0;  // tokens that went through the forward pass, recomputed ones each time
@@ -120,6 +126,10 @@ class Engine {
   void handle(Parts& parts, const End& end);
   void check_files(Parts& parts, bool after_idle);
   void step(Parts& parts);
+  void launch(Parts& parts, std::span<const Scheduled> scheduled);
+  void collect(Parts& parts, Batch& batch);
+  void settle(Parts& parts);
+  void remove(Parts& parts, Request& request);
   void publish(EngineEvent::Kind kind, const std::string& code = {}, const std::string& message = {});
   void reject_all(const char* code, const std::string& message);
   void reject_until_closed(const std::exception_ptr& cause) noexcept;

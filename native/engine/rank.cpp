@@ -199,11 +199,9 @@ void RankGroup::sample(std::span<SampleResult> results, std::span<const int32_t>
                        std::span<const SampleRow> samples) {
   run([&](Worker& worker) {
     const Matrix<float> logits = worker.model->logits(rows);
-    // The others wait, too: who fails must say so, or worker 0 would wait for it for ever.
-    if (&worker == &workers_.front())
-      worker.ops->sample(results, logits, samples);
-    else
-      worker.ops->wait();
+    if (&worker == &workers_.front()) worker.ops->sample(results, logits, samples);
+    // Of several, all wait: who fails must say so, or the others would wait for it for ever.
+    if (workers_.size() > 1) worker.ops->wait();
   });
 }
 

@@ -36,13 +36,18 @@ class RankGroup {
   RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel);
   ~RankGroup();
 
-  // On every worker at once; returns when all are done. Throws what a worker threw.
+  // Whether a step may be launched before the one before it is collected. Not with several workers: tokens are
+  // sampled on the first one only, and the others' embedding would need them.
+  bool runs_ahead() const { return workers_.size() == 1 && workers_.front().ops->runs_ahead(); }
+  // On every worker at once; returns when all have asked their devices. Throws what a worker threw.
   void forward(const Step& step);
   // Worker 0's: [rows, V], see Model::logits.
   Matrix<float> logits(std::span<const int32_t> rows);
-  // The head over `rows` of the step, and the sampling verb over its logits.
+  // The head over `rows` of the step, and the sampling verb over its logits. The results are there after
+  // collect().
   void sample(std::span<SampleResult> results, std::span<const int32_t> rows,
               std::span<const SampleRow> samples);
+  void collect() { ops().collect(); }
 
   const TensorStore& store() const { return store_; }
   Ops& ops() { return *workers_.front().ops; }

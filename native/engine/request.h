@@ -44,7 +44,7 @@ struct ScoreParams {
 
 struct Request {
   uint64_t id = 0;
-  std::vector<int32_t> tokens;  // prompt, then output
+  std::vector<int32_t> tokens;  // prompt, then output; the last one may be unsampled()
   int32_t prompt_length = 0;
   SamplingParams sampling;
   ScoreParams score;
@@ -53,10 +53,11 @@ struct Request {
   TokenHistory history;  // kept only where the sampling is penalized()
 
   // The scheduler's.
-  int32_t num_computed = 0;     // tokens whose K and V are in the cache
+  int32_t num_computed = 0;     // tokens whose K and V are in the cache, or will be by the steps launched
   std::vector<int32_t> blocks;  // KV blocks owned, in the order of the tokens
   int32_t num_remembered = 0;   // of `blocks`, those the prefix cache knows
   PrefixLink link;              // where the next one to remember hangs
+  int32_t head_row = 0;         // in the last step launched: the row of its next token
   // Prompt tokens found in the prefix cache at the first admission; -1: not yet admitted.
   int32_t cached_tokens = -1;
 

@@ -6,16 +6,6 @@
 namespace lockstep {
 namespace {
 
-void run_head(std::vector<SampleResult>& results, const Step& step, RankGroup& ranks) {
-  const size_t count = step.head_rows.size();
-  results.assign(count, SampleResult{});
-  for (size_t begin = 0; begin < count; begin += kMaxLogitRows) {
-    const size_t rows = std::min<size_t>(kMaxLogitRows, count - begin);
-    ranks.sample(std::span(results).subspan(begin, rows), std::span(step.head_rows).subspan(begin, rows),
-                 std::span(step.samples).subspan(begin, rows));
-  }
-}
-
 void fail_non_finite(RequestEvent& event, int32_t position) {
   event.finish = FinishReason::kError;
   event.error_code = "NON_FINITE_LOGITS";
@@ -39,27 +29,34 @@ FinishReason finish_reason(const Request& request, int32_t token) {
   return request.output_length() >= request.sampling.max_tokens ? FinishReason::kLength : FinishReason::kNone;
 }
 
-// Results [next, ...) that belong to `request` become its event.
-RequestEvent take_results(Request& request, const Batch& batch, std::vector<SampleResult>& results,
-                          size_t& next) {
+void take_token(Request& request, int32_t token) {
+  if (request.tokens.back() < 0)
+    request.tokens.back() = token;  // a step ahead has counted on it
+  else
+    request.tokens.push_back(token);
+  if (request.sampling.penalized()) request.history.add_output(token);
+}
+
+// The event of the request whose rows are [begin, end).
+RequestEvent take_rows(const Scheduled& part, Batch& batch, size_t begin, size_t end) {
+  Request& request = *part.request;
   RequestEvent event{.id = request.id, .cached_tokens = request.cached_tokens};
-  for (; next < results.size() && batch.head_rows[next].request == &request; ++next) {
-    SampleResult& result = results[next];
-    if (event.finish == FinishReason::kError) continue;
+  for (size_t row = begin; row < end && event.finish != FinishReason::kError; ++row) {
+    SampleResult& result = batch.results[row];
     if (!result.finite) {
-      fail_non_finite(event, batch.step.positions[batch.step.head_rows[next]]);
+      fail_non_finite(event, batch.step.positions[batch.step.head_rows[row]]);
     } else if (result.all_banned) {
-      fail_all_banned(event, batch.step.positions[batch.step.head_rows[next]]);
-    } else if (batch.head_rows[next].sampled) {
-      request.tokens.push_back(result.token);
-      if (request.sampling.penalized()) request.history.add_output(result.token);
+      fail_all_banned(event, batch.step.positions[batch.step.head_rows[row]]);
+    } else if (batch.head_rows[row].sampled) {
+      take_token(request, result.token);
       event.finish = finish_reason(request, result.token);
       event.sample = std::move(result);
     } else {
       request.scored.push_back(std::move(result));
     }
   }
-  const bool scored_all = request.sampling.max_tokens == 0 && request.pending_tokens() == 0;
+  const bool scored_all =
+      request.sampling.max_tokens == 0 && part.begin + part.num_tokens == request.length();
   if (event.finish == FinishReason::kNone && scored_all) event.finish = FinishReason::kLength;
   if (event.finish != FinishReason::kNone) event.scored = std::move(request.scored);
   return event;
@@ -67,14 +64,28 @@ RequestEvent take_results(Request& request, const Batch& batch, std::vector<Samp
 
 }  // namespace
 
-void sample_step(std::vector<RequestEvent>& events, const Batch& batch, std::span<const Scheduled> scheduled,
-                 RankGroup& ranks, std::vector<SampleResult>& scratch) {
-  run_head(scratch, batch.step, ranks);
-  size_t next = 0;  // rows lie in the order of `scheduled`
-  for (const auto& [request, num_tokens] : scheduled) {
-    RequestEvent event = take_results(*request, batch, scratch, next);
+void launch_sampling(Batch& batch, RankGroup& ranks) {
+  const size_t count = batch.head_rows.size();
+  batch.results.assign(count, SampleResult{});
+  for (size_t begin = 0; begin < count; begin += kMaxLogitRows) {
+    const size_t rows = std::min<size_t>(kMaxLogitRows, count - begin);
+    ranks.sample(std::span(batch.results).subspan(begin, rows),
+                 std::span(batch.step.head_rows).subspan(begin, rows),
+                 std::span(batch.step.samples).subspan(begin, rows));
+  }
+}
+
+std::vector<RequestEvent> take_results(Batch& batch) {
+  std::vector<RequestEvent> events;
+  size_t end = 0;  // rows lie in the order of the sequences
+  for (size_t i = 0; i < batch.scheduled.size(); ++i) {
+    const size_t begin = end;
+    while (end < batch.head_rows.size() && batch.head_rows[end].sequence == i) ++end;
+    if (batch.scheduled[i].request == nullptr) continue;
+    RequestEvent event = take_rows(batch.scheduled[i], batch, begin, end);
     if (event.sample.token >= 0 || event.finish != FinishReason::kNone) events.push_back(std::move(event));
   }
+  return events;
 }
 
 }  // namespace lockstep

@@ -33,7 +33,7 @@ class Buffer {
 // (or parts of head_rows): a backend with memory of its own sends all to the device at once and knows them
 // again by their address.
 struct StepArrays {
-  std::span<const int32_t> tokens;           // [T]
+  std::span<const int32_t> tokens;           // [T]; unsampled() ones only where the backend runs ahead
   std::span<const int32_t> positions;        // [T], absolute
   std::span<const SequenceSlice> sequences;  // [S]
   std::span<const int32_t> head_rows;        // rows of T whose logits are wanted
@@ -135,9 +135,18 @@ class Ops {
   // y += x. y, x [T, D] float32. The top of the tree of a row-parallel layer whose parts are on one device.
   virtual void add(Matrix<float> y, Matrix<const float> x) = 0;
 
-  // results[i] from logits row i, as rows[i] asks. logits [rows, V] are overwritten.
+  // Whether a step may begin before the results of the one before it are collected, with tokens that are
+  // unsampled() ones of that step. At most two steps are open.
+  virtual bool runs_ahead() const noexcept { return false; }
+
+  // results[i] from logits row i, as rows[i] asks. logits [rows, V] are overwritten. All of a step's head rows
+  // in their order, in one call or several. Where the backend has memory of its own the results come with
+  // collect(), and must stay where they are until then.
   virtual void sample(std::span<SampleResult> results, Matrix<float> logits,
                       std::span<const SampleRow> rows) = 0;
+
+  // Returns when the oldest open step is done and its results are there; throws what went wrong meanwhile.
+  virtual void collect() {}
 };
 
 // Elements of K (and as many of V) in one block of one layer: what a KV pool allocates per block.

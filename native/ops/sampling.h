@@ -6,6 +6,10 @@
 
 namespace lockstep {
 
+// Stands for a token that is not known yet: the one that head row `row` of the step before takes. Negative.
+constexpr int32_t unsampled(int32_t row) { return -1 - row; }
+constexpr int32_t row_of_unsampled(int32_t token) { return -1 - token; }
+
 struct TokenBias {
   int32_t token;
   float bias;  // added to the logit

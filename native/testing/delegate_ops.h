@@ -60,6 +60,8 @@ class Delegate : public Ops {
               std::span<const SampleRow> rows) override {
     inner_->sample(results, logits, rows);
   }
+  bool runs_ahead() const noexcept override { return inner_->runs_ahead(); }
+  void collect() override { inner_->collect(); }
 
  protected:
   std::unique_ptr<Ops> inner_;

@@ -211,6 +211,7 @@ Napi::Value sample(Ops& ops, Stage& stage, const Info& info) {
   }
   std::vector<SampleResult> results(rows.size());
   ops.sample(results, stage.matrix(matrix<float>(info[0])), rows);
+  ops.collect();
   auto list = Napi::Array::New(info.Env());
   for (const SampleResult& result : results) list.Set(list.Length(), sample_result(info.Env(), result));
   return list;

@@ -32,6 +32,7 @@ export interface MixtureReport {
   mixture: string;
   mismatches: string[];
   comparisons: number;
+  stepsAhead: number;
   preemptions: number;
   evictions: number;
   partialHits: number;
@@ -185,9 +186,11 @@ export async function runMixture(
       }
       await Promise.all(open);
     }
-    const { preemptions, evictions, prefixHits, cachedTokens, aborts, maxBatch, blocks } = engine.stats();
+    const { stepsAhead, preemptions, evictions, prefixHits, cachedTokens, aborts, maxBatch, blocks } =
+      engine.stats();
     if (blocks.owned !== 0) mismatches.push(`${blocks.owned} blocks are still owned at the end`);
     const counts = {
+      stepsAhead,
       preemptions,
       evictions,
       partialHits: prefixHits.partial,

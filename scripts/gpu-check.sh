@@ -52,7 +52,9 @@ for size in 0.6B 4B; do part "checkpoint-$size" node bench/make-checkpoint.mjs $
 part kernels $kernels
 if python3 -c 'import torch' 2>/dev/null; then part torch python3 bench/cuda/torch_peer.py; fi
 for size in 0.6B 4B; do part "engine-$size" node bench/cuda/engine.mjs .cache/bench/qwen3-$size; done
-LOCKSTEP_CUDA_WITHOUT=graphs part engine-0.6B-without-graphs node bench/cuda/engine.mjs .cache/bench/qwen3-0.6B --decode 1,8 --prefill ''
+for off in graphs ahead; do
+  LOCKSTEP_CUDA_WITHOUT=$off part engine-0.6B-without-$off node bench/cuda/engine.mjs .cache/bench/qwen3-0.6B --decode 1,8,64 --prefill ''
+done
 part load-0.6B node bench/cuda/engine.mjs .cache/bench/qwen3-0.6B --load 256
 if command -v compute-sanitizer >/dev/null; then
   part memcheck bash -c 'sanitize memcheck'

@@ -173,7 +173,8 @@ void Engine::launch(Parts& parts, std::span<const Scheduled> scheduled) {
   Batch& batch = parts.batches[parts.in_flight == &parts.batches[0] ? 1 : 0];
   build_batch(batch, scheduled);
   parts.ranks.forward(batch.step);
-  launch_sampling(batch, parts.ranks);
+  batch.results.assign(batch.head_rows.size(), SampleResult{});
+  parts.ranks.sample(batch.results, batch.step);
   for (const Scheduled& part : scheduled) parts.scheduler.mark_launched(part);
   parts.stats.steps_ahead += parts.in_flight != nullptr;
   parts.in_flight = &batch;

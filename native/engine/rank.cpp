@@ -195,14 +195,23 @@ Matrix<float> RankGroup::logits(std::span<const int32_t> rows) {
   return result;
 }
 
-void RankGroup::sample(std::span<SampleResult> results, std::span<const int32_t> rows,
-                       std::span<const SampleRow> samples) {
+void RankGroup::sample(std::span<SampleResult> results, const Step& step) {
+  const std::span rows(step.head_rows);
   run([&](Worker& worker) {
-    const Matrix<float> logits = worker.model->logits(rows);
-    if (&worker == &workers_.front()) worker.ops->sample(results, logits, samples);
-    // Of several, all wait: who fails must say so, or the others would wait for it for ever.
-    if (workers_.size() > 1) worker.ops->wait();
+    for (size_t begin = 0; begin < rows.size(); begin += kMaxLogitRows) {
+      const size_t count = std::min<size_t>(kMaxLogitRows, rows.size() - begin);
+      const Matrix<float> logits = worker.model->logits(rows.subspan(begin, count));
+      if (&worker == &workers_.front())
+        worker.ops->sample(results.subspan(begin, count), logits,
+                           std::span(step.samples).subspan(begin, count));
+    }
+    // Several wait here, all of them: who fails must say so, or the others would wait for it for ever.
+    if (workers_.size() > 1) worker.ops->collect();
   });
+}
+
+void RankGroup::collect() {
+  if (workers_.size() == 1) ops().collect();
 }
 
 void RankGroup::run(const Task& task) {

@@ -43,11 +43,11 @@ class RankGroup {
   void forward(const Step& step);
   // Worker 0's: [rows, V], see Model::logits.
   Matrix<float> logits(std::span<const int32_t> rows);
-  // The head over `rows` of the step, and the sampling verb over its logits. The results are there after
-  // collect().
-  void sample(std::span<SampleResult> results, std::span<const int32_t> rows,
-              std::span<const SampleRow> samples);
-  void collect() { ops().collect(); }
+  // The head over the head rows of the step that forward() was given last, in groups, and the sampling verb
+  // over the logits. results [head_rows] are there after collect() of that step.
+  void sample(std::span<SampleResult> results, const Step& step);
+  // Of the oldest step that is not collected.
+  void collect();
 
   const TensorStore& store() const { return store_; }
   Ops& ops() { return *workers_.front().ops; }

@@ -64,17 +64,6 @@ RequestEvent take_rows(const Scheduled& part, Batch& batch, size_t begin, size_t
 
 }  // namespace
 
-void launch_sampling(Batch& batch, RankGroup& ranks) {
-  const size_t count = batch.head_rows.size();
-  batch.results.assign(count, SampleResult{});
-  for (size_t begin = 0; begin < count; begin += kMaxLogitRows) {
-    const size_t rows = std::min<size_t>(kMaxLogitRows, count - begin);
-    ranks.sample(std::span(batch.results).subspan(begin, rows),
-                 std::span(batch.step.head_rows).subspan(begin, rows),
-                 std::span(batch.step.samples).subspan(begin, rows));
-  }
-}
-
 std::vector<RequestEvent> take_results(Batch& batch) {
   std::vector<RequestEvent> events;
   size_t end = 0;  // rows lie in the order of the sequences

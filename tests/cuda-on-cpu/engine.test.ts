@@ -23,14 +23,20 @@ describeIfPlayed("engines on played devices", () => {
   // Not in the suite's body, which runs where the suite is skipped, too.
   beforeAll(() => {
     process.env.LOCKSTEP_CUDA_LIBRARY = kLibrary; // before the first engine asks
+    process.env.LOCKSTEP_CUDA_ON_CPU = "late"; // for the engines of this process: as asynchronous as a GPU
     model = writeTinyModel();
     expected = generate({ device: "cuda" });
   });
   afterAll(() => rmSync(model, { recursive: true }));
 
   /** `schedule`: see fibers.h. */
-  function generate(options: object, schedule = "") {
-    const env = { ...process.env, NODE_OPTIONS: "", LOCKSTEP_CUDA_ON_CPU: schedule };
+  function generate(options: object, schedule = "", without = "") {
+    const env = {
+      ...process.env,
+      NODE_OPTIONS: "",
+      LOCKSTEP_CUDA_ON_CPU: schedule,
+      LOCKSTEP_CUDA_WITHOUT: without,
+    };
     const run = spawnSync(process.execPath, [kChild, model, JSON.stringify(options)], {
       encoding: "utf8",
       timeout: 60_000,
@@ -74,6 +80,8 @@ describeIfPlayed("engines on played devices", () => {
     ["blocks and threads the other way round", { device: ["cuda:1", "cuda:0"] }, "reverse"],
     ["chunks of 3", { device: "cuda:1", maxBatchTokens: 3 }, "random:6"],
     ["a driver that cannot capture", { device: "cuda" }, "no-graphs"],
+    ["streams that run late", { device: "cuda" }, "late"],
+    ["two late devices", { device: ["cuda:0", "cuda:1"] }, "late,random:7"],
   ])("gives the same bits with %s", { timeout: 60_000 }, (_, options, schedule) => {
     const { computePath, results, score } = generate(options, schedule);
     expect({ computePath, results, score }).toEqual({
@@ -81,6 +89,36 @@ describeIfPlayed("engines on played devices", () => {
       results: expected.results,
       score: expected.score,
     });
+  });
+
+  it("launches steps before it has the results of the one before, on one device", () => {
+    // 13 decode steps, with a prompt that is admitted late and a score among them.
+    expect(expected.stepsAhead).toBeGreaterThan(8);
+    const { results, score, stepsAhead } = generate({ device: "cuda" }, "late", "ahead");
+    expect({ results, score, stepsAhead }).toEqual({
+      results: expected.results,
+      score: expected.score,
+      stepsAhead: 0,
+    });
+    expect(generate({ device: ["cuda:0", "cuda:1"] }).stepsAhead).toBe(0);
+    expect(generate({ device: ["cuda:0", "cuda:0"] }, "late").stepsAhead).toBeGreaterThan(8);
+  });
+
+  it("samples more rows in a step than the head takes at once, ahead", async () => {
+    const prompts = Array.from({ length: 70 }, (_, i) => ({ tokens: [i % kTinyVocab] }));
+    const sampling = { maxTokens: 4, ignoreEos: true, seed: 2, topK: 9, logprobs: true, topLogprobs: 1 };
+    const run = async (maxSequences: number) => {
+      const engine = await Engine.load(model, { device: "cuda", maxSequences, kvCacheTokens: 4096 });
+      const generations = await engine.generate(prompts, sampling);
+      const { maxBatch, stepsAhead } = engine.stats();
+      await engine.close();
+      const results = generations.map(({ tokens, logprobs, topLogprobs }) => [tokens, logprobs, topLogprobs]);
+      return { results, maxBatch, stepsAhead };
+    };
+    const [together, apart] = [await run(70), await run(30)];
+    expect(together.results).toEqual(apart.results);
+    expect(together.maxBatch).toBeGreaterThan(64);
+    expect(together.stepsAhead).toBeGreaterThan(0);
   });
 
   it.each<[string, object]>([
@@ -172,11 +210,12 @@ describeIfPlayed("engines on played devices", () => {
   });
 
   it.each([
-    ["in the first step", { device: "cuda" }, 0],
-    ["later", { device: "cuda" }, 90],
-    ["on one of two devices", { device: ["cuda:0", "cuda:1"] }, 151],
-  ])("fails once, for good, and the process lives: a device that is spoiled %s", (_, options, launch) => {
-    const { results, blocks, cuda, later, auto } = generate(options, `fail:${launch}`);
+    ["in the first step", { device: "cuda" }, "fail:0"],
+    ["later", { device: "cuda" }, "fail:90"],
+    ["on one of two devices", { device: ["cuda:0", "cuda:1"] }, "fail:151"],
+    ["while two steps are in flight", { device: "cuda" }, "late,fail:190"],
+  ])("fails once, for good, and the process lives: a device that is spoiled %s", (_, options, schedule) => {
+    const { results, blocks, cuda, later, auto } = generate(options, schedule);
     const cause = /CUDA: \w+.*: an illegal memory access was encountered/; // each device may name another launch
     for (const result of results)
       expect(result).toEqual({ code: "ENGINE_FAILED", message: expect.stringMatching(cause) });

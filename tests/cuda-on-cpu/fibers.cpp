@@ -275,6 +275,7 @@ Schedule initial_schedule() {
   first.peers = value.find("no-peers") == std::string::npos;
   first.eager_copies = value.find("eager") != std::string::npos;
   first.graphs = value.find("no-graphs") == std::string::npos;
+  first.late = value.find("late") != std::string::npos;
   first.report = value.find("report") != std::string::npos;
   return first;
 }
@@ -409,6 +410,12 @@ size_t free_bytes() {
 
 void* allocate(size_t bytes) { return allocate_on(current_device, bytes); }
 void* allocate_pinned(size_t bytes) { return allocate_on(-1, bytes); }
+
+int device_of(const void* memory) {
+  const std::lock_guard lock(allocations_mutex);
+  const int device = allocations.at(static_cast<std::byte*>(const_cast<void*>(memory))).device;
+  return device >= 0 ? device : current_device;
+}
 
 void release(void* memory) {
   if (memory == nullptr) return;

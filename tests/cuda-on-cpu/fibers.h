@@ -22,11 +22,12 @@ struct Schedule {
   bool peers = true;          // devices reach each other's memory
   int64_t fail_launch = -1;   // this launch, counted from 0 over the process, spoils the context
   bool graphs = true;         // steps can be captured
+  bool late = false;          // streams do what they are asked when somebody waits for it
   bool report = false;        // at the process's end, how many graphs were launched, to stderr
 };
 
 // What launches use from now on; the environment variable LOCKSTEP_CUDA_ON_CPU ("reverse", "random:7", "eager",
-// "no-peers", "no-graphs", "fail:N", "report", joined by commas) gives the first value.
+// "no-peers", "no-graphs", "late", "fail:N", "report", joined by commas) gives the first value.
 Schedule& schedule();
 
 // A rule of the execution model was broken: threads of a warp at different instructions, a deadlock, copies never
@@ -72,6 +73,7 @@ constexpr int kDevices = 2;
 extern thread_local int current_device;
 void* allocate(size_t bytes);  // of the current device; null where it is full
 void* allocate_pinned(size_t bytes);
+int device_of(const void* memory);  // of an allocation; of pinned memory the current device
 size_t free_bytes();  // of the current device
 void release(void* memory);
 void check_canaries();

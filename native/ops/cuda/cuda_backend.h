@@ -1,8 +1,12 @@
 // The CUDA backend's class: the verbs of ops.h over the launchers of kernels.h, ordered on one stream.
 // Internal to ops/cuda. Rank thread only.
 //
-// A verb checks its shapes and launches; nothing waits but sample() and the copies. Host arrays of a step
+// A verb checks its shapes and launches; nothing waits but collect() and the copies. Host arrays of a step
 // cross once, in begin_step(); a verb that is handed others is a broken invariant.
+//
+// Two steps may be open: the host fills pinned memory for one while the device may still read what it was
+// given for the other, and the results of both. On the device a step needs no memory of its own: the stream
+// puts its copies behind the kernels of the step before.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -13,29 +17,12 @@
 #include <vector>
 
 #include "ops/cuda/kernels.h"
+#include "ops/cuda/memory.h"
 #include "ops/cuda/sampler.h"
 #include "ops/cuda/stream.h"
 #include "ops/ops.h"
 
 namespace lockstep::cuda {
-
-// Device or pinned host memory that grows and never shrinks. CudaOps::reserve() asks for the largest step's, so
-// that no step allocates but one with longer lists (of biases, say) than were foreseen.
-class Growing {
- public:
-  explicit Growing(bool pinned_host) : pinned_host_(pinned_host) {}
-  ~Growing();
-  Growing(const Growing&) = delete;
-  Growing& operator=(const Growing&) = delete;
-  std::byte* at_least(size_t bytes);  // its contents are lost where it grows
-  std::byte* data() const { return data_; }
-  size_t size_bytes() const { return bytes_; }
-
- private:
-  const bool pinned_host_;
-  std::byte* data_ = nullptr;
-  size_t bytes_ = 0;
-};
 
 class CudaOps final : public Ops {
  public:
@@ -72,8 +59,18 @@ class CudaOps final : public Ops {
   void add(Matrix<float> y, Matrix<const float> x) override;
   void sample(std::span<SampleResult> results, Matrix<float> logits,
               std::span<const SampleRow> rows) override;
+  bool runs_ahead() const noexcept override { return stream_.may_run_ahead(); }
+  void collect() override;
 
  private:
+  // The host's side of a step, in pinned memory.
+  struct OpenStep {
+    Growing arrays{true}, tiles{true};
+    OpenSamples samples;
+    Event done;
+    bool open = false;  // the device may not have done with it
+  };
+
   // The step's arrays on the device, in one allocation.
   struct DeviceStep {
     StepArrays host;
@@ -86,15 +83,17 @@ class CudaOps final : public Ops {
     int32_t tile_group = 0, max_splits = 0;    // splits of narrow tiles
     int32_t narrow_tiles = 0, wide_tiles = 0;  // in this order
     double narrow_keys = 0, wide_keys = 0;
+    int32_t sampled = 0, sampled_before = 0;  // rows given to sample(); of the step before
   };
 
+  void finish(OpenStep& step);
   void build_tiles(int32_t group, int32_t head_dim);
   // Partial results of attention (a tile, head and split each) that there is room for: 8 KB each at d = 128,
   // so 70 MB on 132 multiprocessors.
   int64_t most_partials() const { return int64_t{64} * stream_.multiprocessors(); }
   void copy_rows_of(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat16> x,
                     std::span<const int32_t> rows, std::span<const int32_t> step_array,
-                    const int32_t* device_array);
+                    const int32_t* device_array, int32_t unsampled_rows);
   void check_sequences(const char* verb, int64_t tokens, const KvLayer& cache,
                        std::span<const SequenceSlice> sequences) const;
   void use_device() const;  // a thread's choice of device: first in whatever may be a thread's first call
@@ -106,7 +105,9 @@ class CudaOps final : public Ops {
   size_t held_bytes_ = 0;  // of the buffers that are out
   std::map<std::tuple<const void*, int64_t, int64_t, int64_t>, std::pair<std::unique_ptr<Buffer>, int64_t>>
       placed_;
-  Growing step_host_{true}, step_device_{false}, tiles_host_{true}, tiles_device_{false};
+  OpenStep steps_[2];  // in turn
+  int turn_ = 0;       // which is the present one
+  Growing step_device_{false}, tiles_device_{false}, sampled_device_{false};
   Growing workspace_{false}, inv_freq_device_{false};
   std::vector<float> inv_freq_;  // what inv_freq_device_ holds
   std::vector<int64_t> slots_;

@@ -44,28 +44,6 @@ constexpr int64_t kPieceElements = 8;  // BF16 values in 16 bytes: placed rows s
 
 }  // namespace
 
-Growing::~Growing() {
-  if (pinned_host_)
-    cudaFreeHost(data_);
-  else
-    cudaFree(data_);
-}
-
-std::byte* Growing::at_least(size_t bytes) {
-  if (bytes <= bytes_) return data_;
-  if (pinned_host_)
-    cudaFreeHost(data_);
-  else
-    cudaFree(data_);
-  data_ = nullptr;
-  bytes_ = 0;
-  void* memory = nullptr;
-  check(pinned_host_ ? cudaMallocHost(&memory, bytes) : cudaMalloc(&memory, bytes), "memory for a step");
-  data_ = static_cast<std::byte*>(memory);
-  bytes_ = bytes;
-  return data_;
-}
-
 CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::move(path)) {
   use_device();
   stream_.open(device_);
@@ -89,7 +67,7 @@ std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
 
 size_t CudaOps::held_bytes() const noexcept {
   size_t bytes = held_bytes_ + sampler_.device_bytes();
-  for (const Growing* own : {&step_device_, &tiles_device_, &workspace_, &inv_freq_device_})
+  for (const Growing* own : {&step_device_, &tiles_device_, &sampled_device_, &workspace_, &inv_freq_device_})
     bytes += own->size_bytes();
   return bytes;
 }
@@ -108,13 +86,16 @@ void CudaOps::reserve(const StepLimits& limits) {
   // As begin_step() packs them: slots; tokens, positions and head rows; block numbers.
   const size_t step_bytes =
       tokens * (sizeof(int64_t) + 3 * sizeof(int32_t)) + sequences * blocks_each * sizeof(int32_t);
-  step_host_.at_least(step_bytes);
   step_device_.at_least(step_bytes);
-  tiles_host_.at_least(tokens * sizeof(AttentionTile));
   tiles_device_.at_least(tokens * sizeof(AttentionTile));
+  sampled_device_.at_least(tokens * sizeof(int32_t));
+  for (OpenStep& step : steps_) {
+    step.arrays.at_least(step_bytes);
+    step.tiles.at_least(tokens * sizeof(AttentionTile));
+    sampler_.reserve(step.samples, limits);
+  }
   workspace_.at_least(static_cast<size_t>(attention_workspace(most_partials(), limits.head_dim)) *
                       sizeof(float));
-  sampler_.reserve(limits);
 }
 
 // Rows get a stride of whole 16 bytes, their tails are zero.
@@ -147,11 +128,35 @@ void CudaOps::download(void* host, const void* device, size_t bytes) {
 
 // ---- the step's arrays ----
 
+// Waits until the device has done with the step, and hands its results out.
+void CudaOps::finish(OpenStep& step) {
+  if (!step.open) return;
+  if (&step == &steps_[turn_] && step.samples.empty())
+    synchronize();  // nothing has marked its end yet
+  else
+    step.done.wait();
+  step.samples.read();
+  step.open = false;
+}
+
+void CudaOps::collect() {
+  use_device();
+  OpenStep& before = steps_[1 - turn_];
+  finish(before.open ? before : steps_[turn_]);
+}
+
 void CudaOps::begin_step(const StepArrays& step) {
-  // The last step may still be reading this buffer. Overlapped steps will need two of them, in turn.
-  synchronize();
+  use_device();
   stream_.begin_step(std::ssize(step.tokens) <= kKeptTokens);
+  OpenStep& before = steps_[turn_];
+  if (before.open && before.samples.empty()) before.done.record(stream_.get());  // else sample() has
+  turn_ = 1 - turn_;
+  OpenStep& mine = steps_[turn_];
+  finish(mine);  // the step before the last; collected long ago, where somebody waits for results
+  mine.open = true;
+  const int32_t sampled = step_.sampled;
   step_ = {};
+  step_.sampled_before = sampled;
   step_.host = step;
   blocks_.clear();
   slots_.assign(step.tokens.size(), -1);
@@ -187,7 +192,7 @@ void CudaOps::begin_step(const StepArrays& step) {
   size_t bytes = 0;
   for (const Piece& p : pieces) bytes += p.bytes;
   if (bytes == 0) return;
-  std::byte *const host = step_host_.at_least(bytes), *const device = step_device_.at_least(bytes);
+  std::byte *const host = mine.arrays.at_least(bytes), *const device = step_device_.at_least(bytes);
   size_t at = 0;
   for (const Piece& p : pieces) {  // slots first: the only 8-byte values
     if (p.bytes > 0) std::memcpy(host + at, p.from, p.bytes);
@@ -232,8 +237,9 @@ void CudaOps::build_tiles(int32_t group, int32_t head_dim) {
   step_.max_splits = static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(step_.max_splits)));
   const size_t bytes = tiles_.size() * sizeof(AttentionTile);
   if (bytes == 0) return;
-  std::memcpy(tiles_host_.at_least(bytes), tiles_.data(), bytes);
-  check(cudaMemcpyAsync(tiles_device_.at_least(bytes), tiles_host_.data(), bytes, cudaMemcpyHostToDevice,
+  Growing& host = steps_[turn_].tiles;
+  std::memcpy(host.at_least(bytes), tiles_.data(), bytes);
+  check(cudaMemcpyAsync(tiles_device_.at_least(bytes), host.data(), bytes, cudaMemcpyHostToDevice,
                         stream_.ahead()),
         "sending tiles");
 }

@@ -417,7 +417,7 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const SamplingCall c) 
   DeviceResult& result = c.results[row];
   if (state.finite == 0 || state.empty != 0) {
     const int all_banned = state.finite != 0 ? 1 : 0;
-    if (thread == 0) result = {-1, state.finite, all_banned, 0, 0.0, 0.0, 0.0};
+    if (thread == 0) result = {-1, state.finite, all_banned, 0, 0.0, 0.0, 0.0}, c.sampled[row] = -1;
     return;
   }
   const float* const x = c.logits + row * c.stride;
@@ -439,6 +439,7 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const SamplingCall c) 
   int listed = 0;
   if (o.top_logprobs > 0) listed = o.top_logprobs;  // finite logits: there are always that many
   result = {token, 1, 0, listed, 0.0, 0.0, 0.0};
+  c.sampled[row] = token;
   if (o.logprobs == 0) return;
   const double value = static_cast<double>(x[token] / state.temperature);
   result.logprob = static_cast<double>(raw_logit(c, o, row, token)) - state.raw_log_sum_exp;

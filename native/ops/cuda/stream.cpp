@@ -12,7 +12,7 @@ constexpr size_t kSharedWithoutAsking = 48 * 1024;  // bytes; beyond, a kernel m
 constexpr size_t kMostGraphs = 64;                  // of the steps used last
 constexpr int kOverlapMajor = 9;                    // compute capability from which kernels overlap
 
-// LOCKSTEP_CUDA_WITHOUT=graphs,overlap,wgmma (or some of them) leaves them out: to tell a mistake in one from a
+// LOCKSTEP_CUDA_WITHOUT=graphs,overlap,wgmma,ahead (or some of them) leaves them out: to tell a mistake in one from a
 // mistake in the kernels.
 bool wanted(const char* name) {
   const char* const without = std::getenv("LOCKSTEP_CUDA_WITHOUT");
@@ -34,6 +34,7 @@ void Stream::open(int device) {
   overlaps_ = major >= kOverlapMajor && wanted("overlap");
   wgmma_ = major == 9 && wanted("wgmma");
   replays_ = wanted("graphs");
+  runs_ahead_ = wanted("ahead");
 }
 
 Stream::~Stream() {

@@ -36,7 +36,8 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
   void open(int device);  // the current one
 
-  bool has_wgmma() const { return wgmma_; }  // Hopper's own instructions
+  bool may_run_ahead() const { return runs_ahead_; }  // see Ops::runs_ahead
+  bool has_wgmma() const { return wgmma_; }           // Hopper's own instructions
   int multiprocessors() const { return multiprocessors_; }
   size_t most_shared_bytes() const { return most_shared_bytes_; }  // that a block may ask for
 
@@ -113,6 +114,7 @@ class Stream {
   cudaStream_t stream_ = nullptr;
   bool overlaps_ = false;  // kernels of this device may start before the one before has ended
   bool wgmma_ = false;
+  bool runs_ahead_ = false;
   bool replays_ = false;
   bool keeping_ = false;
   Tape tape_;

@@ -22,6 +22,7 @@ console.log(
     results: results.map(({ value, reason }) => (value ? { ...value, usage: undefined } : outcome(reason))),
     score,
     blocks: engine.stats().blocks,
+    stepsAhead: engine.stats().stepsAhead,
     cuda: doctor().cuda,
     later,
     auto: auto.computePath,

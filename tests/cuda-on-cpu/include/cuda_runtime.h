@@ -1,11 +1,14 @@
 // Stands in for CUDA's cuda_runtime.h where kernels are compiled for the CPU: the keywords, the built-in variables and
 // functions, and the few calls of the runtime that native/ops/cuda makes. "Device memory" is host memory with canaries;
-// streams are ignored, since every call is complete when it returns.
+// a call is complete when it returns or, with "late", when somebody waits for it.
 #pragma once
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
+#include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -85,7 +88,7 @@ T atomicOr(T* address, T value) {
 // ---- the runtime ----
 
 using cudaError_t = int;
-using cudaStream_t = void*;
+using cudaStream_t = class CudaStream*;
 constexpr cudaError_t cudaErrorPeerAccessAlreadyEnabled = 704, cudaErrorIllegalAddress = 700, cudaErrorNotSupported = 801;
 constexpr cudaError_t cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
@@ -116,7 +119,48 @@ inline cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = cuda_on_cpu::allocate(bytes);
   return *memory == nullptr ? cudaErrorMemoryAllocation : state();
 }
+
+// What has been asked of a stream and is not done: with "late" it is done when somebody waits for it, else at once.
+class CudaStream {
+ public:
+  void ask(std::function<void()> call) {
+    const std::lock_guard lock(mutex_);
+    ++asked_;
+    if (cuda_on_cpu::schedule().late) return calls_.push_back(std::move(call));
+    call();
+  }
+  uint64_t asked() const { return asked_; }
+  void run_until(uint64_t asked) {
+    const std::lock_guard lock(mutex_);
+    while (!calls_.empty() && asked_ - calls_.size() < asked) {
+      const auto call = std::move(calls_.front());
+      calls_.pop_front();
+      call();
+    }
+  }
+
+  const int device = cuda_on_cpu::current_device;
+
+ private:
+  std::mutex mutex_;
+  std::deque<std::function<void()>> calls_;
+  uint64_t asked_ = 0;
+};
+inline std::mutex streams_mutex;
+inline std::set<cudaStream_t> streams;
+
+template <class Call>
+cudaError_t ask(cudaStream_t stream, Call call) {
+  stream == nullptr ? call() : stream->ask(call);
+  return state();
+}
+// Waits, as CUDA's does, for the device.
 inline cudaError_t cudaFree(void* memory) {
+  {
+    const std::lock_guard lock(streams_mutex);
+    for (const cudaStream_t stream : streams)
+      if (memory != nullptr && stream->device == cuda_on_cpu::device_of(memory)) stream->run_until(stream->asked());
+  }
   cuda_on_cpu::release(memory);
   return state();
 }
@@ -131,26 +175,57 @@ inline cudaError_t cudaMemset(void* memory, int value, size_t bytes) {
   std::memset(memory, value, bytes);
   return state();
 }
-inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
-  std::memset(memory, value, bytes);
-  return state();
+inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
+  return ask(stream, [=] { std::memset(memory, value, bytes); });
 }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  std::memcpy(to, from, bytes);
-  return state();
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  return ask(stream, [=] { std::memcpy(to, from, bytes); });
 }
 inline cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                                     size_t height, cudaMemcpyKind, cudaStream_t) {
-  for (size_t row = 0; row < height; ++row)
-    std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
-  return state();
+                                     size_t height, cudaMemcpyKind, cudaStream_t stream) {
+  return ask(stream, [=] {
+    for (size_t row = 0; row < height; ++row)
+      std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
+  });
 }
 inline cudaError_t cudaStreamCreate(cudaStream_t* stream) {
-  *stream = nullptr;
+  const std::lock_guard lock(streams_mutex);
+  streams.insert(*stream = new CudaStream);
   return state();
 }
-inline cudaError_t cudaStreamDestroy(cudaStream_t) { return state(); }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return state(); }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  stream->run_until(stream->asked());
+  return state();
+}
+inline cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  stream->run_until(stream->asked());
+  const std::lock_guard lock(streams_mutex);
+  streams.erase(stream);
+  delete stream;
+  return state();
+}
+struct CudaEvent {
+  cudaStream_t stream = nullptr;
+  uint64_t asked = 0;  // of the stream, when the event was recorded
+};
+using cudaEvent_t = CudaEvent*;
+constexpr unsigned cudaEventDisableTiming = 2;
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new CudaEvent;
+  return state();
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return state();
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  *event = {stream, stream->asked()};
+  return state();
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->stream != nullptr) event->stream->run_until(event->asked);
+  return state();
+}
 inline cudaError_t cudaSetDevice(int device) {
   cuda_on_cpu::current_device = device;
   return state();
@@ -223,10 +298,11 @@ inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   return state();
 }
 inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return cudaGraphDestroy(executable); }
-inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   cuda_on_cpu::count_graph();
-  for (const auto& launch : *executable) launch();
-  return state();
+  return ask(stream, [launches = *executable] {
+    for (const auto& launch : launches) launch();
+  });
 }
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
@@ -236,9 +312,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     cuda_on_cpu::run_grid(config.gridDim, config.blockDim, config.dynamicSmemBytes,
                           [&] { kernel(static_cast<Parameters>(arguments)...); });
   };
-  if (capturing != nullptr)
-    capturing->push_back(run);
-  else
-    run();
+  if (capturing == nullptr) return ask(config->stream, run);
+  capturing->push_back(run);
   return state();
 }

@@ -1,0 +1,40 @@
+#include "ops/cuda/memory.h"
+
+#include "ops/cuda/launch.h"
+
+namespace lockstep::cuda {
+
+Growing::~Growing() {
+  if (pinned_host_)
+    cudaFreeHost(data_);
+  else
+    cudaFree(data_);
+}
+
+std::byte* Growing::at_least(size_t bytes) {
+  if (bytes <= bytes_) return data_;
+  if (pinned_host_)
+    cudaFreeHost(data_);
+  else
+    cudaFree(data_);
+  data_ = nullptr;
+  bytes_ = 0;
+  void* memory = nullptr;
+  check(pinned_host_ ? cudaMallocHost(&memory, bytes) : cudaMalloc(&memory, bytes), "memory for a step");
+  data_ = static_cast<std::byte*>(memory);
+  bytes_ = bytes;
+  return data_;
+}
+
+Event::~Event() {
+  if (event_ != nullptr) cudaEventDestroy(event_);
+}
+
+void Event::record(cudaStream_t stream) {
+  if (event_ == nullptr) check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event");
+  check(cudaEventRecord(event_, stream), "recording an event");
+}
+
+void Event::wait() const { check(cudaEventSynchronize(event_), "waiting for a step"); }
+
+}  // namespace lockstep::cuda

@@ -111,6 +111,7 @@ const kTypeScript = {
     ],
   },
   "rollout/": { may: ["index.ts"] },
+  "rollout/types.ts": { may: ["errors.ts", "options.ts", "chat/types.ts"] },
   "eval/": { may: ["index.ts"] },
   "server/": { may: ["index.ts"] },
   "cli/": {

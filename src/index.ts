@@ -12,6 +12,8 @@ export type {
   ScoreOptions,
 } from "./options.js";
 export type { Prompt } from "./prompt.js";
+export { type LossMask, type LossMaskOptions, lossMask } from "./rollout/loss-mask.js";
+export type { RolloutSample, RolloutSampling, WeightSpan } from "./rollout/types.js";
 export { samplingDistribution, type TokenHistory } from "./sampling-distribution.js";
 export type { Score } from "./score.js";
 export type { Generation, StreamChunk, TokenLogprob, Usage } from "./stream.js";

@@ -13,6 +13,7 @@ export type {
 } from "./options.js";
 export type { Prompt } from "./prompt.js";
 export { type LossMask, type LossMaskOptions, lossMask } from "./rollout/loss-mask.js";
+export { type SlimeSample, toSlimeSample } from "./rollout/slime-sample.js";
 export type { RolloutSample, RolloutSampling, WeightSpan } from "./rollout/types.js";
 export { samplingDistribution, type TokenHistory } from "./sampling-distribution.js";
 export type { Score } from "./score.js";

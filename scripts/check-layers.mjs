@@ -112,6 +112,7 @@ const kTypeScript = {
     ],
   },
   "rollout/": { may: ["index.ts"] },
+  "rollout/journal.ts": { may: ["errors.ts", "rollout/slime-sample.ts"] },
   "rollout/loss-mask.ts": { may: ["errors.ts", "check.ts", "chat/", "tokenizer/tokenizer.ts"] },
   "rollout/slime-sample.ts": { may: ["errors.ts", "check.ts", "chat/types.ts", "rollout/types.ts"] },
   "rollout/types.ts": { may: ["errors.ts", "options.ts", "chat/types.ts"] },

@@ -46,10 +46,11 @@ import { allInTurns, forEachInTurns, mapInTurns } from "./turns.js";
 export interface EngineStats {
   steps: number;
   generatedTokens: number;
+  /** Of prompts, and of the output that resumed samples began with. */
   promptTokens: number;
   /** Tokens that went through the forward pass; after a preemption they go again. */
   computedTokens: number;
-  /** Prompt tokens whose K and V came from the prefix cache. */
+  /** Of promptTokens, those whose K and V came from the prefix cache. */
   cachedTokens: number;
   /** Requests for whose prompt the prefix cache knew all blocks that it could share, or a beginning of them. */
   prefixHits: { full: number; partial: number };

@@ -170,7 +170,7 @@ export type RunningSample = Pick<
 
 /** Samples of a run, by what became of them. */
 export interface RolloutStats {
-  /** Of all samples: the sum of the next four. */
+  /** The sum of the next four. */
   started: number;
   /** Being played, or waiting for their reward. */
   inFlight: number;
@@ -181,6 +181,6 @@ export interface RolloutStats {
   failed: number;
   /** Of those that ended: not taken out of the handle yet. */
   waitingForConsumer: number;
-  /** Sampled by the model, in turns that are over. */
+  /** Sampled by the model, in samples that ended. */
   generatedTokens: number;
 }

@@ -26,7 +26,7 @@ export interface RequestEvent {
   logprob: number;
   temperatureLogprob: number;
   samplingLogprob: number;
-  /** Prompt tokens found in the prefix cache; -1 where the request was never admitted. */
+  /** Of prompt and resumed output, tokens found in the prefix cache; -1 where the request was never admitted. */
   cachedTokens: number;
   sampled?: NativeLogprobs | undefined;
   scored?: NativeLogprobs | undefined;

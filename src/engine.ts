@@ -36,6 +36,10 @@ import {
 } from "./options.js";
 import { checkPrompt, type Prompt, type PromptEncoding, requireText } from "./prompt.js";
 import { Requests } from "./requests.js";
+import { resume } from "./rollout/resume.js";
+import type { RolloutEngine } from "./rollout/rollout-engine.js";
+import { type RolloutRequests, Rollouts } from "./rollout/rollouts.js";
+import type { EpisodeOptions, RolloutOptions, RolloutSample } from "./rollout/types.js";
 import type { Score } from "./score.js";
 import { onAbort } from "./signals.js";
 import type { Generation, StreamChunk } from "./stream.js";
@@ -46,10 +50,11 @@ import { allInTurns, forEachInTurns, mapInTurns } from "./turns.js";
 export interface EngineStats {
   steps: number;
   generatedTokens: number;
+  /** Of prompts, and of the output that resumed samples began with. */
   promptTokens: number;
   /** Tokens that went through the forward pass; after a preemption they go again. */
   computedTokens: number;
-  /** Prompt tokens whose K and V came from the prefix cache. */
+  /** Of promptTokens, those whose K and V came from the prefix cache. */
   cachedTokens: number;
   /** Requests for whose prompt the prefix cache knew all blocks that it could share, or a beginning of them. */
   prefixHits: { full: number; partial: number };
@@ -247,6 +252,16 @@ export class Engine {
     return result;
   }
 
+  /** Samples of each request, single- or multi-turn, in the order of their completion. Leaving the loop aborts the rest. */
+  rollouts(requests: RolloutRequests, options?: RolloutOptions): Rollouts {
+    return new Rollouts(this.#forRollouts(), requests, options);
+  }
+
+  /** Goes on from a sample that was interrupted, as if it never had been. Resolves with the whole sample. */
+  resume(sample: RolloutSample, options?: EpisodeOptions): Promise<RolloutSample> {
+    return resume(this.#forRollouts(), sample, options);
+  }
+
   /** Synchronous; counts since load. */
   stats(): EngineStats {
     const { waiting, freeBlocks, cachedBlocks, ownedBlocks, fullHits, partialHits, ...counts } =
@@ -283,6 +298,26 @@ export class Engine {
         "NOT_SUPPORTED",
         "This checkpoint has no head: it can embed, but not generate or score",
       );
+  }
+
+  #forRollouts(): RolloutEngine {
+    const { limits, text } = this.#requests;
+    return {
+      ...{ limits, text, computePath: this.computePath, vocabSize: this.#checkpoint.config.vocabSize },
+      check: (checks) => this.#check(checks),
+      checkUsable: () => this.#connection.checkUsable(),
+      checkSampling: (options) => this.#checkSampling(options as SamplingOptions),
+      checkPrompt: (prompt) => this.#checkPrompt(prompt),
+      encode: async (encoding) => {
+        const tokens = await this.#requests.encoded(encoding);
+        if (!(tokens instanceof Int32Array)) throw this.#rejected.add(tokens);
+        return tokens;
+      },
+      generate: (tokens, sampling, given) => {
+        const encoding = { encode: () => tokens };
+        return this.#requests.generation(encoding, sampling, given).settled();
+      },
+    };
   }
 
   /** Runs checks of what a call is given, and counts what they refuse. */

@@ -68,6 +68,8 @@ export interface NativeSampling {
 export interface NativeRequest extends NativeSampling {
   id: number;
   tokens: Int32Array;
+  /** Output of an interrupted sample, fewer than maxTokens: neither sampled nor reported again. */
+  outputTokens?: Int32Array;
   /** What sharing of K and V depends on besides the tokens: a 128-bit digest. */
   prefixRoot: BigUint64Array;
   score?: { from: number; topLogprobs: number; tokenIds: Int32Array };

@@ -200,17 +200,20 @@ SamplingParams to_sampling_params(const Napi::Object& object, int32_t vocab_size
 std::unique_ptr<Request> to_request(const Napi::Object& object, int32_t vocab_size, int64_t most_tokens) {
   auto request = std::make_unique<Request>();
   request->id = static_cast<uint64_t>(number(object, "id"));
-  request->tokens = token_ids(object, "tokens", vocab_size);
-  request->prompt_length = request->length();
   request->sampling = to_sampling_params(object, vocab_size);
-  const int64_t wanted = int64_t{request->length()} + request->sampling.max_tokens;
-  if (request->tokens.empty()) throw Error("INVALID_ARGUMENT", "Expected at least one token for tokens");
+  request->begin(token_ids(object, "tokens", vocab_size), object.Has("outputTokens")
+                                                              ? token_ids(object, "outputTokens", vocab_size)
+                                                              : std::vector<int32_t>{});
+  const int64_t wanted = int64_t{request->prompt_length} + request->sampling.max_tokens;
+  if (request->prompt_length == 0) throw Error("INVALID_ARGUMENT", "Expected at least one token for tokens");
   if (request->sampling.max_tokens < 0 || wanted > most_tokens)
     throw Error("INVALID_ARGUMENT", "Expected at most " + std::to_string(most_tokens) +
                                         " for tokens and maxTokens together but received " +
                                         std::to_string(wanted));
-  if (request->sampling.penalized())
-    for (const int32_t token : request->tokens) request->history.add_prompt(token);
+  if (request->output_length() > 0 && request->output_length() >= request->sampling.max_tokens)
+    throw Error("INVALID_ARGUMENT", "Expected fewer outputTokens than maxTokens (" +
+                                        std::to_string(request->sampling.max_tokens) + ") but received " +
+                                        std::to_string(request->output_length()));
   const auto root = object.Get("prefixRoot").As<Napi::BigUint64Array>();
   if (root.ElementLength() != request->root.size())
     throw Error("INVALID_ARGUMENT", "Expected two words for prefixRoot");

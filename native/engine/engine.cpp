@@ -132,7 +132,7 @@ void Engine::handle_commands(Parts& parts, bool wait) {
 
 void Engine::handle(Parts& parts, Submit& submit) {
   Request* const request = submit.request.get();
-  parts.stats.prompt_tokens += static_cast<uint64_t>(request->prompt_length);
+  parts.stats.prompt_tokens += static_cast<uint64_t>(request->length());
   parts.scheduler.add(request);
   open_.try_emplace(request->id).first->second = std::move(submit.request);
 }

@@ -57,13 +57,13 @@ struct EngineSpec {
 struct EngineStats {
   uint64_t steps = 0;
   uint64_t generated_tokens = 0;
-  uint64_t prompt_tokens = 0;    // of all requests submitted, cached or not, computed or not
+  uint64_t prompt_tokens = 0;    // that requests began with, cached or not, computed or not
   uint64_t computed_tokens = 0;  // tokens that went through the forward pass, recomputed ones each time
   uint64_t max_batch = 0;        // most sequences in one step
   uint64_t preemptions = 0;
   uint64_t aborts = 0;
   uint64_t waiting = 0, running = 0;
-  uint64_t cached_tokens = 0;                               // prompt tokens found in the prefix cache
+  uint64_t cached_tokens = 0;                               // of them, those found in the prefix cache
   uint64_t full_hits = 0, partial_hits = 0, evictions = 0;  // see Scheduler and BlockPool
   uint64_t free_blocks = 0, cached_blocks = 0, owned_blocks = 0;
   uint64_t device_bytes = 0;

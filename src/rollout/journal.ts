@@ -257,7 +257,7 @@ async function replace(path: string, text: string): Promise<void> {
   await syncDirectory(path);
 }
 
-/** What the file system refuses is a FILE_ERROR, with its code and why nothing is lost. */
+/** What the file system refuses is a FILE_ERROR, with its reason. */
 async function failing<T>(path: string, body: () => Promise<T>): Promise<T> {
   try {
     return await body();

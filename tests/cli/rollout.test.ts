@@ -91,32 +91,26 @@ function onceGrown(path: string, bytes: number, hit: () => void): void {
 }
 
 it("goes on where Ctrl-C or a kill ended it, with the samples it would have made", async () => {
-  const args = [
-    "--samples",
-    "24",
-    "--seed",
-    "3",
-    "--ignore-eos",
-    "--max-tokens",
-    "150",
-    "--temperature",
-    "1",
-  ];
+  // One group after the other comes to its end.
+  const lengths = [10, 80, 150, 220, 290];
+  const requests = lengths.map((maxTokens) => JSON.stringify({ prompt: "Set", sampling: { maxTokens } }));
+  const prompts = file(requests.join("\n"));
+  const args = ["--samples", "8", "--seed", "3", "--ignore-eos", "--temperature", "1"];
   const whole = newFile();
-  expect((await rollout(PROMPTS, whole, args)).code).toBe(0);
+  expect((await rollout(prompts, whole, args)).code).toBe(0);
 
   const out = newFile();
   const endWith = (signal: NodeJS.Signals) => ({
     onStart: (child: ChildProcess) =>
       onceGrown(out, (existsSync(out) ? statSync(out).size : 0) + 1, () => child.kill(signal)),
   });
-  const interrupted = await rollout(PROMPTS, out, [...args, "--json"], endWith("SIGINT"));
+  const interrupted = await rollout(prompts, out, [...args, "--json"], endWith("SIGINT"));
   expect({ code: interrupted.code, stderr: interrupted.stderr }).toEqual({ code: 130, stderr: "" });
   const totals = JSON.parse(interrupted.stdout) as Record<string, number>;
   expect(totals.missing).toBeGreaterThan(0);
-  expect(samplesOf(out)).toHaveLength(24 + 3 + 24 - totals.missing!);
-  expect((await rollout(PROMPTS, out, args, endWith("SIGKILL"))).code).toBe(null);
-  const last = await rollout(PROMPTS, out, args);
+  expect(samplesOf(out)).toHaveLength(40 - totals.missing!);
+  expect((await rollout(prompts, out, args, endWith("SIGKILL"))).code).toBe(null);
+  const last = await rollout(prompts, out, args);
   expect(last).toMatchObject({
     code: 0,
     stderr: "",
@@ -124,10 +118,10 @@ it("goes on where Ctrl-C or a kill ended it, with the samples it would have made
   });
   expect(samplesOf(out)).toEqual(samplesOf(whole));
 
-  const again = await rollout(PROMPTS, out, [...args, "--json"]);
+  const again = await rollout(prompts, out, [...args, "--json"]);
   expect(again.code).toBe(0);
   expect(JSON.parse(again.stdout)).toMatchObject({
-    earlier: 51,
+    earlier: 40,
     completed: 0,
     truncated: 0,
     generatedTokens: 0,

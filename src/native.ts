@@ -63,6 +63,8 @@ export interface NativeSampling {
   stopTokenIds: Int32Array;
   logprobs: boolean;
   topLogprobs: number;
+  /** Only at temperature 0 or with a filter that float32 does not round away. */
+  keptTokenIds: boolean;
 }
 
 export interface NativeRequest extends NativeSampling {
@@ -87,6 +89,7 @@ export interface NativeLogprobs {
 export interface NativeDetails {
   row: number;
   sampled?: NativeLogprobs;
+  keptTokenIds?: Int32Array;
   scored?: NativeLogprobs;
   code?: string;
   message?: string;

@@ -39,6 +39,8 @@ export interface Generation {
   samplingLogprobs?: number[];
   /** With `topLogprobs: k`: the k most likely tokens at each position, by raw logits. */
   topLogprobs?: TokenLogprob[][];
+  /** With `keptTokenIds: true`: what topK, topP and minP left at each position, ascending; one id at temperature 0. */
+  keptTokenIds?: number[][];
   /** With `promptLogprobs: true`: of each prompt token, as `logprobs`; null for the first. */
   promptLogprobs?: (number | null)[];
   finishReason: "stop" | "length" | "abort";
@@ -57,7 +59,13 @@ export interface Generation {
 export type Continuation = Pick<Generation, "tokens" | (typeof kPerToken)[number]>;
 
 /** Lists of a Generation, where they are asked for. */
-const kPerToken = ["logprobs", "temperatureLogprobs", "samplingLogprobs", "topLogprobs"] as const;
+const kPerToken = [
+  "logprobs",
+  "temperatureLogprobs",
+  "samplingLogprobs",
+  "topLogprobs",
+  "keptTokenIds",
+] as const;
 
 export interface StreamChunk {
   text: string;
@@ -107,6 +115,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
       tokens: [],
       ...(sampling.logprobs && { logprobs: [], temperatureLogprobs: [], samplingLogprobs: [] }),
       ...(sampling.topLogprobs > 0 && { topLogprobs: [] }),
+      ...(sampling.keptTokenIds && { keptTokenIds: [] }),
       finishReason: "abort",
       seed: sampling.seed,
       sampleIndex: sampling.sampleIndex,
@@ -211,6 +220,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     generation.temperatureLogprobs?.push(event.temperatureLogprob);
     generation.samplingLogprobs?.push(event.samplingLogprob);
     if (event.sampled) generation.topLogprobs?.push(topLogprobsRow(event.sampled, 0));
+    if (event.keptTokenIds) generation.keptTokenIds?.push(Array.from(event.keptTokenIds));
   }
 
   #takeToken(token: number, finish: number): void {

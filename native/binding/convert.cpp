@@ -69,6 +69,11 @@ Napi::Object from_details(Napi::Env env, uint32_t row, const RequestEvent& event
   auto object = Napi::Object::New(env);
   object.Set("row", Napi::Number::New(env, row));
   if (!event.sample.top.empty()) object.Set("sampled", from_logprobs(env, {&event.sample, 1}));
+  if (const auto& kept = event.sample.kept_token_ids; !kept.empty()) {
+    auto ids = Napi::Int32Array::New(env, kept.size());
+    std::copy(kept.begin(), kept.end(), ids.Data());
+    object.Set("keptTokenIds", ids);
+  }
   if (!event.scored.empty()) object.Set("scored", from_logprobs(env, event.scored));
   if (event.error_code != nullptr) {
     object.Set("code", Napi::String::New(env, event.error_code));
@@ -78,7 +83,8 @@ Napi::Object from_details(Napi::Env env, uint32_t row, const RequestEvent& event
 }
 
 bool has_details(const RequestEvent& event) {
-  return !event.sample.top.empty() || !event.scored.empty() || event.error_code != nullptr;
+  return !event.sample.top.empty() || !event.sample.kept_token_ids.empty() || !event.scored.empty() ||
+         event.error_code != nullptr;
 }
 
 // An event too large to convert becomes the error of its request.
@@ -194,6 +200,7 @@ SamplingParams to_sampling_params(const Napi::Object& object, int32_t vocab_size
   sampling.stop_token_ids = token_ids(object, "stopTokenIds", vocab_size);
   sampling.logprobs = boolean(object, "logprobs");
   sampling.top_logprobs = integer(object, "topLogprobs");
+  sampling.kept_token_ids = boolean(object, "keptTokenIds");
   return sampling;
 }
 

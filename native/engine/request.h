@@ -31,6 +31,7 @@ struct SamplingParams {
   std::vector<int32_t> stop_token_ids;  // EOS ids included, unless they are to be ignored
   bool logprobs = false;
   int32_t top_logprobs = 0;
+  bool kept_token_ids = false;  // TypeScript has seen to it that a filter is on where it is not greedy
 
   bool penalized() const {
     return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;
@@ -65,6 +66,7 @@ struct Request {
   // Score results so far: of tokens[max(score.from, 1)] and on. A recompute after preemption does not repeat
   // them.
   std::vector<SampleResult> scored;
+  int64_t num_kept = 0;  // in the lists of kept tokens so far
 
   // What is known before the first step, once `sampling` is: the prompt, and of a sample that goes on where it
   // was interrupted its output so far, which is computed again like a prompt and otherwise counts as output.

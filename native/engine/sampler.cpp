@@ -6,6 +6,9 @@
 namespace lockstep {
 namespace {
 
+// Ids in a request's lists of kept tokens, at most: 134 MB in JavaScript's heap (8 bytes each, Node 20, 2026-11).
+constexpr int64_t kMostKept = int64_t{1} << 24;
+
 void run_head(std::vector<SampleResult>& results, const Step& step, RankGroup& ranks) {
   const size_t count = step.head_rows.size();
   results.assign(count, SampleResult{});
@@ -30,6 +33,15 @@ void fail_all_banned(RequestEvent& event, int32_t position) {
                         " but logitBias and the stop ids that minTokens masks ban every one";
 }
 
+void fail_too_many_kept(RequestEvent& event, int32_t output_length) {
+  event.finish = FinishReason::kError;
+  event.error_code = "INVALID_ARGUMENT";
+  event.error_message = "Expected at most " + std::to_string(kMostKept) +
+                        " keptTokenIds in one result but there are more after " +
+                        std::to_string(output_length + 1) +
+                        " tokens: lower topK, topP or maxTokens, or raise minP";
+}
+
 FinishReason finish_reason(const Request& request, int32_t token) {
   const auto& stops = request.sampling.stop_token_ids;
   // Drawn ones cannot stop before min_tokens, for they are banned; a forced one does not either.
@@ -50,6 +62,8 @@ RequestEvent take_results(Request& request, const Batch& batch, std::vector<Samp
       fail_non_finite(event, batch.step.positions[batch.step.head_rows[next]]);
     } else if (result.all_banned) {
       fail_all_banned(event, batch.step.positions[batch.step.head_rows[next]]);
+    } else if (request.num_kept += std::ssize(result.kept_token_ids); request.num_kept > kMostKept) {
+      fail_too_many_kept(event, request.output_length());
     } else if (batch.head_rows[next].sampled) {
       request.tokens.push_back(result.token);
       if (request.sampling.penalized()) request.history.add_output(result.token);

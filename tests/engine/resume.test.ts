@@ -55,12 +55,14 @@ class Subject {
 }
 
 /** What an interruption after `count` tokens leaves. */
-function cut(generation: Generation, count: number): Continuation {
-  const { tokens, logprobs, temperatureLogprobs, samplingLogprobs, topLogprobs } = generation;
-  const lists = { tokens, logprobs, temperatureLogprobs, samplingLogprobs, topLogprobs };
-  const entries = Object.entries(lists).filter(([, list]) => list);
-  return Object.fromEntries(entries.map(([key, list]) => [key, list!.slice(0, count)])) as Continuation;
-}
+const cut = (generation: Generation, count: number): Continuation => ({
+  tokens: generation.tokens.slice(0, count),
+  ...Object.fromEntries(
+    (["logprobs", "temperatureLogprobs", "samplingLogprobs", "topLogprobs", "keptTokenIds"] as const)
+      .filter((key) => generation[key])
+      .map((key) => [key, generation[key]!.slice(0, count)]),
+  ),
+});
 
 /** All of it but how much of its prompt was cached. */
 const whatCounts = ({ usage: { cachedTokens: _, ...usage }, ...rest }: Generation) => ({ ...rest, usage });
@@ -106,7 +108,13 @@ describe("a resumed sample is the uninterrupted one", () => {
   });
 
   it("seeded, with penalties that count its output, and filters", async () => {
-    const whole = await resumeEverywhere({ ...kSampled, ...kPenalties, topK: 50, topP: 0.95 });
+    const whole = await resumeEverywhere({
+      ...kSampled,
+      ...kPenalties,
+      topK: 50,
+      topP: 0.95,
+      keptTokenIds: true,
+    });
     expect(whole.tokens).not.toEqual(full.tokens);
     expect(whole.finishReason).toBe("length");
   });

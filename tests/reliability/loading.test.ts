@@ -216,6 +216,7 @@ describe("what the native side refuses by itself", () => {
     stopTokenIds: new Int32Array(0),
     logprobs: false,
     topLogprobs: 0,
+    keptTokenIds: false,
     ...change,
   });
 });

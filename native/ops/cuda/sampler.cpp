@@ -26,7 +26,7 @@ struct Carver {
 // Whether the row's kept tokens must be put in order.
 bool needs_order(const SampleRow& row, int32_t vocabulary) {
   if (row.top_logprobs > 0) return true;
-  return row.temperature > 0 && ((row.top_k > 0 && row.top_k < vocabulary) || row.top_p < 1 || row.min_p > 0);
+  return row.temperature > 0 && row.filtered(vocabulary);
 }
 
 SamplingCall call_of_size(int32_t rows, int32_t vocabulary) {
@@ -85,7 +85,8 @@ Sampler::Sampler()
       work_(std::make_unique<Growing>(false)),
       keys_(std::make_unique<Growing>(false)),
       output_host_(std::make_unique<Growing>(true)),
-      output_device_(std::make_unique<Growing>(false)) {}
+      output_device_(std::make_unique<Growing>(false)),
+      kept_host_(std::make_unique<Growing>(true)) {}
 Sampler::~Sampler() = default;
 
 size_t Sampler::device_bytes() const {
@@ -100,7 +101,7 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
   if (rows.empty()) return;
   rows_.clear();
   words_.clear();
-  int32_t originals = 0, lists = 0, ordered = 0;
+  int32_t originals = 0, lists = 0, ordered = 0, kept = 0;
   bool drawn = false;
   const auto append = [&](auto list) {  // of 32-bit words
     const int32_t at = static_cast<int32_t>(words_.size());
@@ -128,6 +129,7 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
     d.originals_at = originals, originals += d.history + d.bias + d.banned;
     d.lists_at = lists, lists += d.top_logprobs + d.ids;
     d.candidates = needs_order(row, vocabulary) ? ordered++ : -1;
+    d.kept_at = row.kept_token_ids ? kept : -1, kept += row.most_kept(vocabulary);
     drawn = drawn || row.temperature > 0;
     rows_.push_back(d);
   }
@@ -152,10 +154,15 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
   std::byte* const output_host = output_host_->at_least(output_bytes);
   std::byte* const output = output_device_->at_least(output_bytes);
   carve_output(call, output, list_count);
+  if (kept > 0)
+    call.kept_ids =
+        reinterpret_cast<int32_t*>(kept_host_->at_least(static_cast<size_t>(kept) * sizeof(int32_t)));
   if (ordered > 0) call.keys = reinterpret_cast<uint64_t*>(keys_->at_least(key_bytes(call, ordered)));
 
-  cuda::sample(call, {.lists = lists > 0, .order = ordered > 0, .adjusted = originals > 0, .drawn = drawn},
-               stream);
+  cuda::sample(
+      call,
+      {.lists = lists > 0, .order = ordered > 0, .adjusted = originals > 0, .drawn = drawn, .kept = kept > 0},
+      stream);
   check(cudaMemcpyAsync(output_host, output, output_bytes, cudaMemcpyDeviceToHost, stream.get()),
         "reading samples");
   stream.synchronize();
@@ -177,6 +184,10 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
     const double* const logprobs = call.list_logprobs + row.lists_at;
     for (int32_t j = 0; j < from.top_count; ++j) to.top.push_back({tokens[j], logprobs[j]});
     to.token_id_logprobs.assign(logprobs + row.top_logprobs, logprobs + row.top_logprobs + row.ids);
+    if (row.kept_at < 0) continue;
+    const int32_t* const ids = call.kept_ids + row.kept_at;
+    to.kept_token_ids.assign(ids, ids + from.kept_count);
+    std::sort(to.kept_token_ids.begin(), to.kept_token_ids.end());
   }
 }
 

@@ -32,10 +32,11 @@ struct DeviceRow {
   int32_t originals_at;  // in SamplingCall::originals
   int32_t lists_at;      // in SamplingCall::list_*: top_logprobs entries, then ids
   int32_t candidates;    // row of SamplingCall::keys; -1 where the row needs no order
+  int32_t kept_at;       // in SamplingCall::kept_ids; -1 where they are not asked for
 };
 
 struct DeviceResult {
-  int32_t token, finite, all_banned, top_count;
+  int32_t token, finite, all_banned, top_count, kept_count;
   double logprob, temperature_logprob, sampling_logprob;
 };
 
@@ -76,11 +77,15 @@ struct SamplingCall {
   DeviceResult* results;  // [rows]
   int32_t* list_tokens;
   double* list_logprobs;
+  // What filters left, unordered: pinned host memory, since there is room for whole vocabularies, and mostly
+  // little to send.
+  int32_t* kept_ids;
 };
 struct SamplingNeeds {  // of some row
   bool lists, order;    // log probabilities of other tokens; tokens in their order
   bool adjusted;        // a penalty, bias or ban
   bool drawn;           // a temperature above 0
+  bool kept;            // a list of kept tokens
 };
 // Launches everything; results are there once the stream has got so far.
 void sample(const SamplingCall& call, const SamplingNeeds& needs, Stream& stream);
@@ -97,7 +102,7 @@ class Sampler {
  private:
   std::vector<DeviceRow> rows_;
   std::vector<int32_t> words_;
-  std::unique_ptr<Growing> input_host_, input_device_, work_, keys_, output_host_, output_device_;
+  std::unique_ptr<Growing> input_host_, input_device_, work_, keys_, output_host_, output_device_, kept_host_;
 };
 
 }  // namespace lockstep::cuda

@@ -35,6 +35,7 @@ function cut(sample: RolloutSample, length: number): RolloutSample {
     logprobs: sample.logprobs.slice(0, length),
     temperatureLogprobs: sample.temperatureLogprobs.slice(0, length),
     samplingLogprobs: sample.samplingLogprobs.slice(0, length),
+    ...(sample.keptTokenIds && { keptTokenIds: sample.keptTokenIds.slice(0, length) }),
     weightVersions: length > 0 ? [{ version: 0, from: 0, to: length }] : [],
     finishReason: "abort",
     turns: lossMask.filter((mask, i) => mask === 1 && lossMask[i - 1] !== 1).length,
@@ -58,6 +59,7 @@ describe("a sample that was interrupted", () => {
     ],
     ["three turns", { sampling: { temperature: 0.9, maxTokens: 60 }, turn: say }],
     ["three turns with penalties", { sampling: { temperature: 1, maxTokens: 60, ...kPenalties }, turn: say }],
+    ["kept ids", { sampling: { topK: 4, maxTokens: 60, keptTokenIds: true }, turn: say }],
     ["a budget", { sampling: { temperature: 0.9 }, turn: say, maxResponseTokens: 50 }],
   ];
   it.each(kCases)("becomes what it would have been: %s", async (_, options) => {

@@ -49,15 +49,17 @@ describe("a group", () => {
   });
 
   it("is what generate gives for the seed", async () => {
-    const [sample] = await collect(engine.rollouts([{ prompt: kChat, n: 1 }], kShort));
+    const sampling = { temperature: 1, topK: 20, keptTokenIds: true, maxTokens: 24 };
+    const [sample] = await collect(engine.rollouts([{ prompt: kChat, n: 1 }], { sampling }));
     const { seed } = sample!;
-    const options = { ...kShort.sampling, seed, logprobs: true };
+    const options = { ...sampling, seed, logprobs: true };
     const generation = await engine.generate(kChat, options);
     expect(sample).toMatchObject({
       tokens: [...sample!.tokens.slice(0, -sample!.responseLength), ...generation.tokens],
       logprobs: generation.logprobs,
       temperatureLogprobs: generation.temperatureLogprobs,
       samplingLogprobs: generation.samplingLogprobs,
+      keptTokenIds: generation.keptTokenIds,
       text: generation.text,
       usage: { promptTokens: generation.usage.promptTokens },
     });

@@ -7,6 +7,7 @@
  * Qwen3's templates write that the same whatever stands before the assistant's message. It begins with the end of the
  * assistant's turn, which the model has usually written itself.
  */
+import type { ChatMessage } from "../chat/types.js";
 import { isPlainObject, reading, tokenIds } from "../check.js";
 import { invalid, LockstepError } from "../errors.js";
 import { requireText } from "../prompt.js";
@@ -14,17 +15,18 @@ import { requireWellFormed } from "../tokenizer/text.js";
 import type { RolloutEngine } from "./rollout-engine.js";
 import type { Observation, PromptOptions } from "./types.js";
 
-const kForms = ["messages", "text", "tokens"] as const;
+const kForms = ["messages", "text", "tokens"];
 
-/** What a turn callback returned, checked; undefined ends the episode. */
+/** What a turn callback returned, its form checked; undefined ends the episode. */
 export function checkObservation(value: unknown): Observation | undefined {
   if (value === undefined || value === null) return undefined;
   const expected = "nothing, or an object with one of messages, text and tokens,";
   if (!isPlainObject(value)) throw invalid(expected, "what turn returned", value);
-  const keys = Object.keys(value).filter((key) => value[key] !== undefined);
-  if (keys.length !== 1 || !kForms.includes(keys[0] as (typeof kForms)[number]))
-    throw invalid(expected, "what turn returned", keys.join(", "));
-  return value as unknown as Observation;
+  const entries = Object.entries(value).filter(([, part]) => part !== undefined);
+  const [form] = entries;
+  if (!form || entries.length > 1 || !kForms.includes(form[0]))
+    throw invalid(expected, "what turn returned", entries.map(([key]) => key).join(", "));
+  return Object.fromEntries(entries) as unknown as Observation;
 }
 
 /**
@@ -46,26 +48,26 @@ export async function observationIds(
 }
 
 const kMark = "what the model said";
+const kBefore: ChatMessage[] = [
+  { role: "user", content: "?" },
+  { role: "assistant", content: kMark },
+];
 
 async function afterAnswer(
   engine: RolloutEngine,
-  messages: unknown,
+  messages: ChatMessage[],
   lastToken: number,
   room: number,
   { enableThinking, chatTemplate }: PromptOptions,
 ): Promise<Int32Array | undefined> {
-  if (!Array.isArray(messages) || messages.length === 0)
-    throw invalid("a non-empty array of messages", "turn's messages", messages);
   const { tokenizer, renderer } = requireText(engine.text);
-  const before = [
-    { role: "user", content: "?" },
-    { role: "assistant", content: kMark },
-  ];
-  const { template, variables } = tokenizer.chatTemplateCall([...before, ...messages], {
+  const { template, variables } = tokenizer.chatTemplateCall(messages, {
     addGenerationPrompt: true,
     ...(enableThinking !== undefined && { enableThinking }),
     ...(chatTemplate !== undefined && { chatTemplate }),
   });
+  const { values } = variables; // checked and copied
+  values.messages = [...kBefore, ...(values.messages as ChatMessage[])];
   const rendered = await renderer.render(template, variables);
   const at = rendered.indexOf(kMark); // the first: whatever the messages say stands behind it
   if (at < 0)

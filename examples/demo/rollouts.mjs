@@ -54,29 +54,22 @@ async function play(split, options = {}) {
     .filter((task) => task.split === split)
     .slice(0, limit)
     .map((task) => ({ prompt: { messages: firstMessages(task, system), tools }, metadata: task }));
-  const homes = new Map(); // of the episodes that run
-  const homeOf = ({ groupIndex, sampleIndex, metadata }) => {
-    const key = `${groupIndex}/${sampleIndex}`;
-    if (!homes.has(key)) homes.set(key, structuredClone(metadata.initial_state));
-    return homes.get(key);
-  };
-  const failed = new WeakSet(); // homes whose attempt has ended badly
   const start = performance.now();
   const samples = [];
   const rollouts = engine.rollouts(requests, {
     n: SAMPLES,
     seed: SEED,
     sampling: { temperature: 1, maxTokens: 96 },
-    turn(sample, answer) {
-      const home = homeOf(sample);
-      const { result, failure } = carryOut(home, answer);
-      if (failure !== undefined || (result !== undefined && sample.turns === MAX_TURNS)) failed.add(home);
+    turn({ turns, metadata }, answer) {
+      const { state } = answer;
+      state.home ??= structuredClone(metadata.initial_state);
+      const { result, failure } = carryOut(state.home, answer);
+      if (failure !== undefined || (result !== undefined && turns === MAX_TURNS)) state.failed = true;
       else if (result !== undefined) return { messages: [{ role: "tool", content: result }] };
     },
-    reward(sample) {
-      const home = homeOf(sample);
-      const solved = sample.finishReason === "stop" && !failed.has(home);
-      return Number(solved && sameHome(home, sample.metadata.expected_state));
+    reward({ finishReason, metadata }, { state }) {
+      const ended = finishReason === "stop" && !state.failed;
+      return Number(ended && sameHome(state.home, metadata.expected_state));
     },
     ...options,
   });

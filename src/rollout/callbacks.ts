@@ -1,5 +1,5 @@
 /** Calling what the caller passed: whatever it does, it settles here, with a value or a typed error. Main thread. */
-import { LockstepError, messageOf } from "../errors.js";
+import { invalid, LockstepError, messageOf } from "../errors.js";
 import { onAbort } from "../signals.js";
 
 /** What a call rejects with where nobody waits for it any more. */
@@ -15,6 +15,7 @@ export function callWithin<T>(
   abandoned: AbortSignal,
   call: (signal: AbortSignal) => T | PromiseLike<T>,
 ): Promise<T> {
+  if (abandoned.aborted) return Promise.reject(kAbandoned);
   const controller = new AbortController();
   return new Promise<T>((resolve, reject) => {
     const end = (reason: unknown): void => {
@@ -42,15 +43,23 @@ export function callWithin<T>(
   });
 }
 
+/** What `call` returns, which must be one of `allowed`, at once; throws otherwise. Nobody hears of a promise. */
+export function answerOf<T>(name: string, expected: string, allowed: readonly T[], call: () => T): T {
+  let answer: T;
+  try {
+    answer = call();
+  } catch (thrown) {
+    throw failed(name, thrown);
+  }
+  if (answer instanceof Promise) answer.catch(() => {});
+  if (!allowed.includes(answer)) throw invalid(expected, `what ${name} returned`, answer);
+  return answer;
+}
+
 /** The error of a callback that threw, or rejected. */
 export function failed(name: string, thrown: unknown): LockstepError {
-  return new LockstepError(
-    "CALLBACK_FAILED",
-    `Expected ${name} to return but it threw: ${messageOf(thrown)}`,
-    {
-      cause: thrown,
-    },
-  );
+  const message = `Expected ${name} to return but it threw: ${messageOf(thrown)}`;
+  return new LockstepError("CALLBACK_FAILED", message, { cause: thrown });
 }
 
 function tooLate(name: string, timeoutMs: number): LockstepError {

@@ -9,6 +9,7 @@ import { asLockstepError, invalid } from "../errors.js";
 import type { Sampling } from "../options.js";
 import type { PromptEncoding } from "../prompt.js";
 import type { Generation } from "../stream.js";
+import { ownTurn } from "../turns.js";
 import { callWithin, kAbandoned } from "./callbacks.js";
 import { checkObservation, observationIds } from "./observation.js";
 import type { RolloutEngine } from "./rollout-engine.js";
@@ -34,6 +35,7 @@ export class Episode {
   readonly #controller = new AbortController();
   #playing = true;
   #answer: Generation | undefined; // the last turn
+  readonly #state: Record<string, unknown> = {};
 
   /** `sample`: one without tokens, or one that was interrupted. It is the episode's from now on. */
   constructor(engine: RolloutEngine, plan: EpisodePlan, sample: RolloutSample) {
@@ -116,6 +118,7 @@ export class Episode {
       { ...sampling, maxTokens, signal: this.#controller.signal },
       given > 0 ? lastTokens(sample, given) : undefined,
     );
+    await ownTurn();
     this.#answer = answer;
     takeAnswer(sample, answer, given);
     if (answer.error) throw answer.error;
@@ -135,9 +138,9 @@ export class Episode {
     finishReason: RolloutSample["finishReason"],
   ): Promise<T> {
     const sample = copyOf({ ...this.sample, finishReason, text: this.#responseText() });
-    const { text = "", toolCalls = [] } = this.#answer ?? {};
+    const { text, toolCalls = [] } = this.#answer!;
     return callWithin(name, this.#plan.callbackTimeoutMs, this.#controller.signal, (signal) =>
-      callback(sample, { text, toolCalls, signal }),
+      callback(sample, { text, toolCalls, state: this.#state, signal }),
     );
   }
 

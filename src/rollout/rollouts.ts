@@ -10,10 +10,10 @@
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { itemsOf, reading } from "../check.js";
-import { asLockstepError, invalid, isLockstepError, LockstepError } from "../errors.js";
+import { asLockstepError, invalid, LockstepError } from "../errors.js";
 import { onAbort } from "../signals.js";
 import { mapInTurns, turnIsOver } from "../turns.js";
-import { failed } from "./callbacks.js";
+import { answerOf, failed } from "./callbacks.js";
 import { Episode } from "./episode.js";
 import {
   type CheckedRequest,
@@ -202,9 +202,12 @@ export class Rollouts implements AsyncIterableIterator<RolloutSample> {
     group.finished.push(sample);
     let verdict: CancelVerdict;
     try {
-      verdict = checkVerdict(cancelGroup(sample, { group: [...group.finished], finished }));
+      const context = { group: [...group.finished], finished };
+      verdict = answerOf("cancelGroup", "'group', 'run' or false", kVerdicts, () =>
+        cancelGroup(sample, context),
+      );
     } catch (thrown) {
-      const { code, message } = isLockstepError(thrown) ? thrown : failed("cancelGroup", thrown);
+      const { code, message } = asLockstepError(thrown);
       sample.error = { code, message };
     }
     if (verdict === "run") void this.abort();
@@ -240,20 +243,12 @@ class Bell {
   }
 }
 
+const kVerdicts: readonly CancelVerdict[] = ["group", "run", false, null, undefined];
+
 function chooses(filter: (sample: RunningSample) => boolean, sample: RolloutSample): boolean {
   const { groupIndex, sampleIndex, seed, metadata, responseLength, turns } = sample;
-  try {
-    return filter({ groupIndex, sampleIndex, seed, metadata, responseLength, turns });
-  } catch (thrown) {
-    throw failed("abort's filter", thrown);
-  }
-}
-
-function checkVerdict(verdict: CancelVerdict): CancelVerdict {
-  if (verdict === undefined || verdict === null || verdict === false) return verdict;
-  if (verdict !== "group" && verdict !== "run")
-    throw invalid("'group', 'run' or false", "what cancelGroup returned", verdict);
-  return verdict;
+  const known = { groupIndex, sampleIndex, seed, metadata, responseLength, turns };
+  return answerOf("abort's filter", "a boolean", [true, false], () => filter(known));
 }
 
 /** The requests, checked: those of an array all at once, others as they are asked for. Throws where there are none to be had. */

@@ -25,6 +25,7 @@ export function emptySample(
     logprobs: [],
     temperatureLogprobs: [],
     samplingLogprobs: [],
+    ...(known.sampling.keptTokenIds && { keptTokenIds: [] }),
     weightVersions: [],
     finishReason: "abort",
     turns: 0,
@@ -46,7 +47,7 @@ export const turnLength = ({ responseLength, lossMask }: RolloutSample): number 
 
 /** The last `count` tokens, as what a turn has already. */
 export function lastTokens(sample: RolloutSample, count: number): Continuation {
-  const lists = kLogprobs.map((key) => [key, sample[key].slice(-count)]);
+  const lists = [...kLogprobs, "keptTokenIds" as const].map((key) => [key, sample[key]?.slice(-count)]);
   return { tokens: sample.tokens.slice(-count), ...Object.fromEntries(lists) };
 }
 
@@ -55,6 +56,8 @@ export function takeAnswer(sample: RolloutSample, answer: Generation, given: num
   const added = answer.tokens.slice(given);
   append(sample, added, 1, answer.weightVersion);
   for (const key of kLogprobs) sample[key] = sample[key].concat(answer[key]!.slice(given));
+  if (sample.keptTokenIds)
+    sample.keptTokenIds = sample.keptTokenIds.concat(answer.keptTokenIds!.slice(given));
   delete sample.stop;
   if (answer.stop !== undefined) sample.stop = answer.stop;
   if (added.length === 0) return;
@@ -68,6 +71,7 @@ export function takeObservation(sample: RolloutSample, ids: number[]): void {
   append(sample, ids, 0, sample.weightVersions.at(-1)!.version);
   const zeros = new Array<number>(ids.length).fill(0);
   for (const key of kLogprobs) sample[key] = sample[key].concat(zeros);
+  if (sample.keptTokenIds) sample.keptTokenIds = sample.keptTokenIds.concat(ids.map(() => []));
   delete sample.stop;
 }
 
@@ -108,6 +112,7 @@ export function checkSample(value: unknown, engine: RolloutEngine): RolloutSampl
       count(sample.usage[key], `sample.usage.${key}`);
     items(sample, "lossMask", responseLength, integer(0, 1));
     for (const key of kLogprobs) items(sample, key, responseLength, finite);
+    checkKept(sample, engine.vocabSize);
     checkSpans(items(sample, "weightVersions"), responseLength);
     oneOf("stop", "length", "abort")(sample.finishReason, "sample.finishReason");
     if (sample.computePath !== engine.computePath)
@@ -131,6 +136,14 @@ function items(
     throw invalid(`${length} items (responseLength)`, where, list);
   if (check) for (const [i, item] of list.entries()) check(item, `${where}[${i}]`);
   return list;
+}
+
+/** There where they were asked for, and only there. */
+function checkKept(sample: RolloutSample, vocabSize: number): void {
+  const { keptTokenIds, sampling, responseLength } = sample;
+  if ((keptTokenIds !== undefined) !== (sampling?.keptTokenIds === true))
+    throw invalid("a list where sampling.keptTokenIds is true", "sample.keptTokenIds", keptTokenIds);
+  if (keptTokenIds) items(sample, "keptTokenIds", responseLength, tokenIds(vocabSize));
 }
 
 function checkSpans(spans: unknown[], responseLength: number): void {

@@ -99,6 +99,9 @@ export interface CallbackContext {
   text: string;
   /** The `<tool_call>` blocks of that text that parse. */
   toolCalls: ToolCall[];
+  /** The episode's own object, the same in each of its calls: for what its environment has become. Empty at first, and when resumed. */
+  // biome-ignore lint/suspicious/noExplicitAny: what is in it is the caller's
+  state: Record<string, any>;
   /** Aborted where the result is not waited for any more. */
   signal: AbortSignal;
 }

@@ -27,9 +27,8 @@ export const kTasks: Task[] = read("tasks.jsonl")
 /** Greedy, as the demo plays it. */
 export const kGreedy = { sampling: { temperature: 0, maxTokens: 96 } };
 
-/** One sample of it: the home is its own. */
 export function homeRequest({ id, request, initial_state, expected_state }: Task): RolloutRequest {
-  const home = structuredClone(initial_state);
+  const homeOf = (state: { home?: object }): object => (state.home ??= structuredClone(initial_state));
   return {
     prompt: {
       messages: [
@@ -39,8 +38,8 @@ export function homeRequest({ id, request, initial_state, expected_state }: Task
       tools: kTools,
     },
     metadata: id,
-    turn: (_sample, { toolCalls: [call] }) =>
-      call ? { messages: [{ role: "tool", content: callTool(home, call) }] } : null,
-    reward: () => (sameHome(home, expected_state) ? 1 : 0),
+    turn: (_sample, { toolCalls: [call], state }) =>
+      call ? { messages: [{ role: "tool", content: callTool(homeOf(state), call) }] } : null,
+    reward: (_sample, { state }) => (sameHome(homeOf(state), expected_state) ? 1 : 0),
   };
 }

@@ -28,6 +28,8 @@ export function faults(sample: RolloutSample): string[] {
   if (responseLength > tokens.length) found.push("responseLength");
   for (const key of ["lossMask", "logprobs", "temperatureLogprobs", "samplingLogprobs"] as const)
     if (sample[key].length !== responseLength) found.push(`${key}: ${sample[key].length}`);
+  const kept = sample.keptTokenIds?.map(({ length }) => Math.min(length, 1)) ?? lossMask;
+  if (!isDeepStrictEqual(kept, lossMask)) found.push("keptTokenIds");
   lossMask.forEach((mask, i) => {
     if ((mask === 1) !== sample.logprobs[i]! < 0) found.push(`logprobs[${i}] with mask ${mask}`);
   });

@@ -110,6 +110,18 @@ describe("a turn", () => {
     expect(texts).toEqual(answers(sample).map((ids) => engine.tokenizer.decode(ids.slice(0, -1))));
   });
 
+  it("has an object of its episode's own", async () => {
+    const run = engine.rollouts([{ prompt, n: 3 }], {
+      ...kGreedy,
+      turn: (_, { state }) => {
+        state.asked = (state.asked ?? 0) + 1;
+        return state.asked < 3 ? { text: "?" } : null;
+      },
+      reward: (_, { state }) => state.asked,
+    });
+    expect((await collect(run)).map(({ turns, reward }) => [turns, reward])).toEqual(Array(3).fill([3, 3]));
+  });
+
   it("adds the end of the model's turn where that stopped without it", async () => {
     const stop = '": "';
     const sample = await play(say(2), { sampling: { ...kGreedy.sampling, stop } });

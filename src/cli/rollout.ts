@@ -33,6 +33,7 @@ interface RolloutFlags extends SamplingFlags, LoadFlags {
   out: string;
   samples: number;
   maxResponseTokens?: number;
+  keptTokenIds?: true;
   reward?: string;
   json?: true;
 }
@@ -67,6 +68,7 @@ export function registerRollout(program: Command): void {
       "over all turns of a sample, observations included (default: the context)",
       parsePositiveInteger,
     )
+    .option("--kept-token-ids", "write which ids top-k, top-p and min-p left, as rollout_top_p_token_ids")
     .option("--reward <module>", "rewards, and turns");
   addLoadOptions(addSamplingOptions(command))
     .option("--json", "write one JSON object, the run's totals, instead of text")
@@ -90,7 +92,8 @@ async function rollout(model: string, flags: RolloutFlags, command: Command) {
   const { prompts, out, samples, maxResponseTokens } = flags;
   const lines = parsePromptLines(await readFile(prompts, "utf8"), { path: prompts, n: samples });
   const callbacks = flags.reward === undefined ? {} : await callbacksOf(flags.reward, command);
-  const { seed, ...sampling } = samplingOf(flags);
+  const { seed, ...others } = samplingOf(flags);
+  const sampling = { ...others, keptTokenIds: flags.keptTokenIds };
 
   using interruption = watchInterruption();
   const { signal } = interruption;

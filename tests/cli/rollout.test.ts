@@ -47,7 +47,13 @@ it("writes the samples of engine.rollouts() as slime reads them, with rewards, t
   );
   const out = newFile();
   const args = ["--samples", "2", "--seed", "7", "--max-response-tokens", "60", "--reward", callbacks];
-  const { code, stdout, stderr } = await rollout(PROMPTS, out, [...args, "--json", "--top-p", "0.95"]);
+  const { code, stdout, stderr } = await rollout(PROMPTS, out, [
+    ...args,
+    "--json",
+    "--top-p",
+    "0.95",
+    "--kept-token-ids",
+  ]);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
 
   const written = samplesOf(out);
@@ -60,7 +66,7 @@ it("writes the samples of engine.rollouts() as slime reads them, with rewards, t
     sampling,
   }));
   const run = engine.rollouts(requests as never, {
-    ...{ n: 2, seed: 7, maxResponseTokens: 60, sampling: { topP: 0.95 }, reward, turn },
+    ...{ n: 2, seed: 7, maxResponseTokens: 60, sampling: { topP: 0.95, keptTokenIds: true }, reward, turn },
   });
   const expected: SlimeSample[] = [];
   for await (const sample of run) {
@@ -69,7 +75,8 @@ it("writes the samples of engine.rollouts() as slime reads them, with rewards, t
   }
   expect(written).toEqual(expected.sort((a, b) => a.index - b.index));
   expect(written.map(({ group_index }) => group_index)).toEqual([0, 0, 1, 1, 1, 2, 2]);
-  expect(written.every(({ loss_mask }) => loss_mask.length > 0)).toBe(true);
+  for (const { loss_mask, rollout_top_p_token_offsets: offsets } of written)
+    expect(offsets?.slice(1).map((end, i) => (end > offsets[i]! ? 1 : 0))).toEqual(loss_mask); // none on observations
 
   const rewards = written.map(({ reward }) => reward!);
   expect(JSON.parse(stdout)).toEqual({

@@ -46,8 +46,9 @@ with "n", "sampling" and "metadata" where wanted. Line i is group i; its seed is
 that, returns the next observation ({ messages }, { text } or { tokens }) or nothing, which ends the episode.
 
 Each line of --out is a finished sample as slime's Sample.from_dict reads it. The file only grows: the same command goes on
-where it was ended, by Ctrl-C, kill -9 or a full disk, and what it adds has the bits that it would have had. Other settings
-than those in OUT.settings.json are refused. Samples that Ctrl-C cuts short are not written; the next run makes them.
+where it was ended, by Ctrl-C, kill -9 or a full disk, and what it adds has the bits that it would have had (on the same compute
+path). Other settings than those in OUT.settings.json are refused. Samples that Ctrl-C cuts short are not written; the next run
+makes them.
 
 ${SAMPLING_HELP}
 
@@ -109,7 +110,8 @@ async function rollout(model: string, flags: RolloutFlags, command: Command) {
     const journal = await Journal.open(out, settings, { seed: randomInt(2 ** 48 - 1) });
     const options = { sampling, maxResponseTokens, ...callbacks, signal };
     const totals = await run(engine, journal, { prompts, lines, options });
-    if (flags.json) process.stdout.write(`${JSON.stringify({ out, ...totals })}\n`);
+    if (flags.json)
+      process.stdout.write(`${JSON.stringify({ out, seed: journal.settings.seed, ...totals })}\n`);
     else process.stdout.write(layOut(out, totals));
     if (totals.failed > 0) process.exitCode = EXIT_FAILED;
   } catch (error) {

@@ -80,7 +80,7 @@ it("writes the samples of engine.rollouts() as slime reads them, with rewards, t
 
   const rewards = written.map(({ reward }) => reward!);
   expect(JSON.parse(stdout)).toEqual({
-    ...{ out, earlier: 0, failed: 0, missing: 0 },
+    ...{ out, seed: 7, earlier: 0, failed: 0, missing: 0 },
     completed: written.filter(({ status }) => status === "completed").length,
     truncated: written.filter(({ status }) => status === "truncated").length,
     generatedTokens: written.flatMap(({ loss_mask }) => loss_mask).reduce((sum, mask) => sum + mask, 0),

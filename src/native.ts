@@ -41,6 +41,8 @@ export interface NativeEngineSpec {
   maxContext: number;
   maxBatchTokens: number;
   maxSequences: number;
+  /** NON_FINITE_LOGITS names the layer. */
+  debug: boolean;
 }
 
 /** How output tokens are chosen. */

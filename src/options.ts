@@ -65,6 +65,11 @@ export interface LoadOptions {
   maxQueue?: number | undefined;
   /** "map": BF16 weights are used where they lie in the mapped files; "copy": copied into memory. Default "map". */
   weights?: "map" | "copy" | undefined;
+  /**
+   * For a checkpoint that overflows: NON_FINITE_LOGITS names the layer, and the position, in which NaN or infinity first
+   * showed. Slow, and without prefix cache; changes no bit. Default false.
+   */
+  debug?: boolean | undefined;
   /** Of a Hub id: branch, tag or commit. A commit in the cache needs no network. Default "main". */
   revision?: string | undefined;
   onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -83,6 +88,7 @@ const kLoadSchema: Schema<LoadOptions> = {
   prefixCache: boolean,
   maxQueue: integer(1, kMaxInt32),
   weights: oneOf("map", "copy"),
+  debug: boolean,
   revision: string,
   onProgress: callback(),
   signal: abortSignal,

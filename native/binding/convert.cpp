@@ -173,6 +173,7 @@ EngineSpec to_engine_spec(const Napi::Object& object) {
   spec.prefix_cache = boolean(object, "prefixCache");
   spec.ranks = integer(object, "ranks");
   spec.copy_weights = boolean(object, "copyWeights");
+  spec.debug = boolean(object, "debug");
   return spec;
 }
 

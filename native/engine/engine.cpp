@@ -163,6 +163,7 @@ void Engine::step(Parts& parts) {
   if (scheduled.empty()) return;
   build_batch(parts.batch, scheduled);
   parts.ranks.forward(parts.batch.step);
+  note_non_finite(scheduled, parts.batch.step, parts.ranks.model().non_finite());
   for (const Scheduled& part : scheduled) parts.scheduler.mark_computed(part);
 
   std::vector<RequestEvent> events;

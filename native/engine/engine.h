@@ -51,7 +51,8 @@ struct EngineSpec {
   int32_t max_batch_tokens = 0;
   int32_t max_sequences = 0;
   bool prefix_cache = true;
-  int ranks = 1;  // divides config.max_ranks()
+  int ranks = 1;       // divides config.max_ranks()
+  bool debug = false;  // NON_FINITE_LOGITS names the layer
 };
 
 struct EngineStats {

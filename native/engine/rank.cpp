@@ -149,8 +149,9 @@ void RankGroup::load(const EngineSpec& spec) {
       weight_bytes += bytes_of(weights.back(), rank == ranks.front());
     }
     if (on_device) budget.check_weights(weight_bytes);
-    made.model = std::make_unique<Model>(config, std::move(weights), spec.ranks, *made.ops, *made.comm,
-                                         spec.max_batch_tokens, worker == 0, cancel_);
+    made.model =
+        std::make_unique<Model>(config, std::move(weights), spec.ranks, *made.ops, *made.comm,
+                                spec.max_batch_tokens, worker == 0, cancel_, spec.debug && worker == 0);
     made.ops->reserve({.tokens = spec.max_batch_tokens,
                        .sequences = spec.max_sequences,
                        .context = spec.max_context,

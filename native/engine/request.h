@@ -79,6 +79,9 @@ struct Request {
       i < prompt_length ? history.add_prompt(tokens[i]) : history.add_output(tokens[i]);
   }
 
+  // Debugging only: where NaN or infinity first showed, in words; empty while nowhere.
+  std::string non_finite;
+
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
   int32_t output_length() const { return length() - prompt_length; }
   int32_t pending_tokens() const { return length() - num_computed; }

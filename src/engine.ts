@@ -34,6 +34,7 @@ import {
   type Scoring,
   withBlocks,
 } from "./options.js";
+import type { Profile } from "./profile.js";
 import { checkPrompt, type Prompt, type PromptEncoding, requireText } from "./prompt.js";
 import { Requests } from "./requests.js";
 import { resume } from "./rollout/resume.js";
@@ -102,6 +103,7 @@ export class Engine {
   #samplingContext: SamplingContext;
   readonly #requests: Requests;
   readonly #rejected = new ErrorTally();
+  readonly #profiles: boolean;
   #closing: Promise<void> | undefined;
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
@@ -144,6 +146,7 @@ export class Engine {
     if (from !== kFromLoad) throw notConstructible("an engine", "await Engine.load(model)");
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
+    this.#profiles = options.profile ?? false;
     const placement = placeRanks(options.device, options.tensorParallel, () => native().cudaStatus());
     const limits = engineLimits(options, checkpoint, native().blockTokens, placement);
     const { vocabSize } = config;
@@ -167,6 +170,12 @@ export class Engine {
   /** The compute path in use, e.g. "avx512-bf16": bits are equal only within one. */
   get computePath(): string {
     return this.#connection.computePath;
+  }
+
+  /** Where the model runs, a name a rank: "cpu" or "cuda:0", "cuda:1", ... */
+  get devices(): string[] {
+    const { ranks, devices } = this.#requests.limits;
+    return devices.length > 0 ? devices.map((index) => `cuda:${index}`) : Array<string>(ranks).fill("cpu");
   }
 
   /** Throws NO_TOKENIZER where the checkpoint has no tokenizer files. */
@@ -264,8 +273,17 @@ export class Engine {
 
   /** Synchronous; counts since load. */
   stats(): EngineStats {
-    const { waiting, freeBlocks, cachedBlocks, ownedBlocks, fullHits, partialHits, ...counts } =
-      this.#connection.stats();
+    const {
+      waiting,
+      freeBlocks,
+      cachedBlocks,
+      ownedBlocks,
+      fullHits,
+      partialHits,
+      busySeconds: _busy,
+      kernels: _kernels,
+      ...counts
+    } = this.#connection.stats();
     const { failure, turns } = this.#connection;
     return {
       ...counts,
@@ -278,6 +296,20 @@ export class Engine {
       queue: waiting,
       blocks: { free: freeBlocks, cached: cachedBlocks, owned: ownedBlocks },
     };
+  }
+
+  /**
+   * Synchronous; sums since load, so that two of them subtracted tell of the steps between. With several ranks, of the
+   * first one's device. Throws INVALID_ARGUMENT where the engine was not loaded with `profile: true`.
+   */
+  profile(): Profile {
+    if (!this.#profiles)
+      throw new LockstepError(
+        "INVALID_ARGUMENT",
+        "Expected an engine that was loaded with profile: true for profile()",
+      );
+    const { steps, busySeconds: seconds, kernels } = this.#connection.stats();
+    return { steps, seconds, kernels };
   }
 
   /** Open requests are rejected with ENGINE_CLOSED; memory and threads are given back. May be called again. */

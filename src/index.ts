@@ -11,6 +11,7 @@ export type {
   SamplingOptions,
   ScoreOptions,
 } from "./options.js";
+export type { KernelProfile, Profile } from "./profile.js";
 export type { Prompt } from "./prompt.js";
 export { type LossMask, type LossMaskOptions, lossMask } from "./rollout/loss-mask.js";
 export type { RolloutRequests, Rollouts } from "./rollout/rollouts.js";

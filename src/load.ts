@@ -82,6 +82,7 @@ export function nativeSpec(
     copyWeights: options.weights === "copy",
     ranks: limits.ranks,
     prefixCache: (options.prefixCache ?? true) && !options.debug, // so that all is computed where it is looked at
+    profile: options.profile ?? false,
     debug: options.debug ?? false,
     computePath: forcedComputePath(),
     devices: Int32Array.from(limits.devices),

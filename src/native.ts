@@ -6,6 +6,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { StoredDtype } from "./checkpoint/expected-tensors.js";
 import { LockstepError } from "./errors.js";
+import type { KernelProfile } from "./profile.js";
 
 export interface NativeModelConfig {
   hiddenSize: number;
@@ -41,6 +42,8 @@ export interface NativeEngineSpec {
   maxContext: number;
   maxBatchTokens: number;
   maxSequences: number;
+  /** NativeStats.kernels tells. */
+  profile: boolean;
   /** NON_FINITE_LOGITS names the layer. */
   debug: boolean;
 }
@@ -143,6 +146,10 @@ export interface NativeStats {
   cachedBlocks: number;
   ownedBlocks: number;
   deviceBytes: number;
+  /** Of the engine thread, waiting for requests left out. */
+  busySeconds: number;
+  /** Empty unless the engine profiles. */
+  kernels: KernelProfile[];
 }
 
 export interface NativeEngine {
@@ -155,10 +162,12 @@ export interface NativeEngine {
   close(): void;
 }
 
-/** Ceilings of the machine, measured with this many threads of this path's kernels. */
+/** Ceilings of a device. */
 export interface NativeFloors {
   readBytesPerSecond: number;
+  copyBytesPerSecond?: number; // of a GPU
   flopsPerSecond: number;
+  bufferBytes: number;
 }
 
 /** What the CUDA backend says of itself, or why there is none. */
@@ -180,8 +189,8 @@ export interface NativeAddon {
   ): Float32Array;
   cpuPaths(): string[];
   cudaStatus(): NativeCudaStatus;
-  /** Off the JavaScript thread; takes about a second. */
-  measureFloors(threads: number, computePath: string, bufferBytes: number): Promise<NativeFloors>;
+  /** Off the JavaScript thread; takes about a second. path: of the CPU, or "cuda:0", where threads count for nothing and bufferBytes may be 0. */
+  measureFloors(threads: number, path: string, bufferBytes: number): Promise<NativeFloors>;
   blockTokens: number;
 }
 

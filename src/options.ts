@@ -65,6 +65,8 @@ export interface LoadOptions {
   maxQueue?: number | undefined;
   /** "map": BF16 weights are used where they lie in the mapped files; "copy": copied into memory. Default "map". */
   weights?: "map" | "copy" | undefined;
+  /** Time every kernel: `engine.profile()`. On a GPU they then run one by one, so steps take longer; no bit changes. Default false. */
+  profile?: boolean | undefined;
   /**
    * For a checkpoint that overflows: NON_FINITE_LOGITS names the layer, and the position, in which NaN or infinity first
    * showed. Slow, and without prefix cache; changes no bit. Default false.
@@ -88,6 +90,7 @@ const kLoadSchema: Schema<LoadOptions> = {
   prefixCache: boolean,
   maxQueue: integer(1, kMaxInt32),
   weights: oneOf("map", "copy"),
+  profile: boolean,
   debug: boolean,
   revision: string,
   onProgress: callback(),

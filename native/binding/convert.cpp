@@ -173,6 +173,7 @@ EngineSpec to_engine_spec(const Napi::Object& object) {
   spec.prefix_cache = boolean(object, "prefixCache");
   spec.ranks = integer(object, "ranks");
   spec.copy_weights = boolean(object, "copyWeights");
+  spec.profile = boolean(object, "profile");
   spec.debug = boolean(object, "debug");
   return spec;
 }
@@ -288,6 +289,19 @@ Napi::Object from_stats(Napi::Env env, const EngineStats& stats) {
   set("cachedBlocks", stats.cached_blocks);
   set("ownedBlocks", stats.owned_blocks);
   set("deviceBytes", stats.device_bytes);
+  object.Set("busySeconds", stats.busy_seconds);
+  auto kernels = Napi::Array::New(env, stats.kernels.size());
+  for (uint32_t i = 0; i < stats.kernels.size(); ++i) {
+    const KernelProfile& from = stats.kernels[i];
+    auto kernel = Napi::Object::New(env);
+    kernel.Set("name", from.name);
+    kernel.Set("calls", static_cast<double>(from.calls));
+    kernel.Set("seconds", from.seconds);
+    kernel.Set("bytes", from.bytes);
+    kernel.Set("flops", from.flops);
+    kernels.Set(i, kernel);
+  }
+  object.Set("kernels", kernels);
   return object;
 }
 

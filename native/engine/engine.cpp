@@ -63,6 +63,7 @@ struct Engine::Parts {
   Batch batch;
   std::vector<SampleResult> results;
   EngineStats stats;
+  std::chrono::steady_clock::time_point busy_since = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point files_checked = std::chrono::steady_clock::now();
 };
 
@@ -116,6 +117,7 @@ void Engine::serve(Parts& parts) {
     const bool idle = open_.empty();
     handle_commands(parts, idle);
     if (cancel_) break;
+    if (idle) parts.busy_since = std::chrono::steady_clock::now();
     check_files(parts, idle);
     step(parts);
     update_stats(parts);
@@ -189,7 +191,11 @@ void Engine::publish(EngineEvent::Kind kind, const std::string& code, const std:
   listener_(std::move(event));
 }
 
-void Engine::update_stats(const Parts& parts) {
+void Engine::update_stats(Parts& parts) {
+  auto kernels = parts.ranks.ops().profile();  // may wait for the device: before the lock
+  const auto now = std::chrono::steady_clock::now();
+  parts.stats.busy_seconds += std::chrono::duration<double>(now - parts.busy_since).count();
+  parts.busy_since = now;
   std::lock_guard lock(stats_mutex_);
   stats_ = parts.stats;
   stats_.preemptions = parts.scheduler.preemptions();
@@ -203,6 +209,7 @@ void Engine::update_stats(const Parts& parts) {
   stats_.free_blocks = static_cast<uint64_t>(parts.pool.free_count());
   stats_.owned_blocks = static_cast<uint64_t>(parts.pool.owned_count());
   stats_.device_bytes = parts.ranks.device_bytes();
+  stats_.kernels = std::move(kernels);
 }
 
 // After the parts are gone: nothing runs, nobody owns a block, and their memory is back.

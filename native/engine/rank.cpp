@@ -136,7 +136,8 @@ void RankGroup::load(const EngineSpec& spec) {
     const int threads = std::max(1, spec.threads / count + (worker < spec.threads % count));
     Worker& made = workers_.emplace_back();
     made.ops = spec.backend.make_ops(
-        on_device ? "cuda:" + std::to_string(spec.devices[ranks.front()]) : spec.compute_path, threads);
+        on_device ? "cuda:" + std::to_string(spec.devices[ranks.front()]) : spec.compute_path, threads,
+        spec.profile);
     if (count > 1)
       made.comm = comm_group_->comm(worker, *made.ops);
     else

@@ -303,7 +303,7 @@ constexpr std::pair<const char*, Verb> kVerbs[] = {
 
 Napi::Value create(const OpsBackend& backend, const Info& info) {
   const Napi::Env env = info.Env();
-  const std::shared_ptr<Ops> ops = backend.make(info[0].ToString(), info[1].ToNumber().Int32Value());
+  const std::shared_ptr<Ops> ops = backend.make(info[0].ToString(), info[1].ToNumber().Int32Value(), false);
   auto object = Napi::Object::New(env);
   object.Set("computePath", ops->compute_path());
   const auto add = [&](const char* name, auto verb) {

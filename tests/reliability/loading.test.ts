@@ -109,6 +109,7 @@ describe("what the native side refuses by itself", () => {
       files,
       tensors,
       copyWeights: false,
+      profile: false,
       debug: false,
       ranks: 1,
       prefixCache: true,

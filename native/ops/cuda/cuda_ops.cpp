@@ -66,9 +66,10 @@ std::byte* Growing::at_least(size_t bytes) {
   return data_;
 }
 
-CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::move(path)) {
+CudaOps::CudaOps(int device, std::string path, bool profile) : device_(device), path_(std::move(path)) {
   use_device();
   stream_.open(device_);
+  if (profile) stream_.set_profiler(profiler_.emplace());
 }
 
 CudaOps::~CudaOps() {
@@ -80,6 +81,12 @@ void CudaOps::use_device() const { check(cudaSetDevice(device_), "choosing the d
 void CudaOps::synchronize() {
   use_device();
   stream_.synchronize();
+}
+
+std::vector<KernelProfile> CudaOps::profile() {
+  if (!profiler_) return {};
+  synchronize();
+  return profiler_->collect();
 }
 
 std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
@@ -238,8 +245,8 @@ void CudaOps::build_tiles(int32_t group, int32_t head_dim) {
         "sending tiles");
 }
 
-std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path) {
-  return std::make_unique<CudaOps>(device, path);
+std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path, bool profile) {
+  return std::make_unique<CudaOps>(device, path, profile);
 }
 
 }  // namespace lockstep::cuda

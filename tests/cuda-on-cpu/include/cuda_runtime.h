@@ -2,6 +2,7 @@
 // functions, and the few calls of the runtime that native/ops/cuda makes. "Device memory" is host memory with canaries;
 // streams are ignored, since every call is complete when it returns.
 #pragma once
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -181,6 +182,7 @@ inline cudaError_t cudaDriverGetVersion(int* version) {
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrL2CacheSize = 38,
   cudaDevAttrComputeCapabilityMajor = 75,
   cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
@@ -196,6 +198,26 @@ inline cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 inline cudaError_t cudaGetLastError() { return state(); }
 inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return state(); }
+
+// ---- events: when they were recorded, in milliseconds ----
+
+using cudaEvent_t = double*;
+inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = new double(0);
+  return state();
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return state();
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  *event = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return state();
+}
+inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
+  *ms = static_cast<float>(*end - *begin);
+  return state();
+}
 
 // ---- graphs: launches of this OS thread that are kept instead of run ----
 

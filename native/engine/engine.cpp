@@ -192,7 +192,8 @@ void Engine::publish(EngineEvent::Kind kind, const std::string& code, const std:
 }
 
 void Engine::update_stats(Parts& parts) {
-  auto kernels = parts.ranks.ops().profile();  // may wait for the device: before the lock
+  // May wait for the devices: before the lock.
+  auto kernels = spec_.profile ? parts.ranks.profile() : std::vector<KernelProfile>();
   const auto now = std::chrono::steady_clock::now();
   parts.stats.busy_seconds += std::chrono::duration<double>(now - parts.busy_since).count();
   parts.busy_since = now;

@@ -150,9 +150,8 @@ void RankGroup::load(const EngineSpec& spec) {
       weight_bytes += bytes_of(weights.back(), rank == ranks.front());
     }
     if (on_device) budget.check_weights(weight_bytes);
-    made.model =
-        std::make_unique<Model>(config, std::move(weights), spec.ranks, *made.ops, *made.comm,
-                                spec.max_batch_tokens, worker == 0, cancel_, spec.debug && worker == 0);
+    made.model = std::make_unique<Model>(config, std::move(weights), spec.ranks, *made.ops, *made.comm,
+                                         spec.max_batch_tokens, worker == 0, cancel_, spec.debug);
     made.ops->reserve({.tokens = spec.max_batch_tokens,
                        .sequences = spec.max_sequences,
                        .context = spec.max_context,
@@ -207,6 +206,15 @@ void RankGroup::sample(std::span<SampleResult> results, std::span<const int32_t>
     else
       worker.ops->wait();
   });
+}
+
+std::vector<KernelProfile> RankGroup::profile() {
+  std::vector<KernelProfile> result;
+  run([&](Worker& worker) {
+    auto profile = worker.ops->profile();  // waits for its device, whose kernels may wait for another's
+    if (&worker == &workers_.front()) result = std::move(profile);
+  });
+  return result;
 }
 
 void RankGroup::run(const Task& task) {

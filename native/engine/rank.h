@@ -44,6 +44,9 @@ class RankGroup {
   void sample(std::span<SampleResult> results, std::span<const int32_t> rows,
               std::span<const SampleRow> samples);
 
+  // Worker 0's, see Ops::profile.
+  std::vector<KernelProfile> profile();
+
   const TensorStore& store() const { return store_; }
   Ops& ops() { return *workers_.front().ops; }
   const Model& model() const { return *workers_.front().model; }

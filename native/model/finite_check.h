@@ -1,5 +1,6 @@
 // Where NaN or infinity first shows in the rows of a step: what `debug` at load turns on. The rank's thread; copies
-// every row to the host again and again, so a step is slow, and changes none.
+// every row to the host again and again, so a step is slow, and changes none. Every worker of an engine looks, or none:
+// who looks waits for its device, whose kernels may wait for another's.
 #pragma once
 #include <span>
 #include <vector>

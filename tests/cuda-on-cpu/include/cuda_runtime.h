@@ -87,7 +87,8 @@ T atomicOr(T* address, T value) {
 
 using cudaError_t = int;
 using cudaStream_t = void*;
-constexpr cudaError_t cudaErrorPeerAccessAlreadyEnabled = 704, cudaErrorIllegalAddress = 700, cudaErrorNotSupported = 801;
+constexpr cudaError_t cudaErrorPeerAccessAlreadyEnabled = 704, cudaErrorIllegalAddress = 700, cudaErrorNotSupported = 801,
+                      cudaErrorECCUncorrectable = 214, cudaErrorLaunchOutOfResources = 701;
 constexpr cudaError_t cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
@@ -108,10 +109,12 @@ struct cudaLaunchConfig_t {
 
 inline const char* cudaGetErrorString(cudaError_t error) {
   if (error == cudaErrorIllegalAddress) return "an illegal memory access was encountered";
+  if (error == cudaErrorECCUncorrectable) return "uncorrectable ECC error encountered";
+  if (error == cudaErrorLaunchOutOfResources) return "too many resources requested for launch";
   return error == cudaSuccess ? "no error" : "out of memory";
 }
 // What every call answers once a launch was made to fail.
-inline cudaError_t state() { return cuda_on_cpu::is_spoiled() ? cudaErrorIllegalAddress : cudaSuccess; }
+inline cudaError_t state() { return cuda_on_cpu::spoiled(); }
 inline cudaError_t cudaMalloc(void** memory, size_t bytes) {
   if (bytes > size_t{1} << 40) return cudaErrorMemoryAllocation;
   *memory = cuda_on_cpu::allocate(bytes);
@@ -221,7 +224,7 @@ inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_
 
 // ---- graphs: launches of this OS thread that are kept instead of run ----
 
-using Launches = std::vector<std::function<void()>>;
+using Launches = std::vector<std::function<cudaError_t()>>;
 using cudaGraph_t = Launches*;
 using cudaGraphExec_t = Launches*;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
@@ -247,20 +250,19 @@ inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return cudaGraphDestroy(executable); }
 inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
   cuda_on_cpu::count_graph();
-  for (const auto& launch : *executable) launch();
+  for (const auto& launch : *executable)
+    if (const cudaError_t error = launch()) return error;
   return state();
 }
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
-  const auto run = [=, config = *config] {
-    cuda_on_cpu::count_launch();
-    if (cuda_on_cpu::is_spoiled()) return;
+  const auto run = [=, config = *config]() -> cudaError_t {
+    if (const cudaError_t error = cuda_on_cpu::count_launch()) return error;
     cuda_on_cpu::run_grid(config.gridDim, config.blockDim, config.dynamicSmemBytes,
                           [&] { kernel(static_cast<Parameters>(arguments)...); });
+    return cudaSuccess;
   };
-  if (capturing != nullptr)
-    capturing->push_back(run);
-  else
-    run();
+  if (capturing == nullptr) return run();
+  capturing->push_back(run);
   return state();
 }

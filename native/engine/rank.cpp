@@ -78,6 +78,17 @@ class Budget {
                                      "tensorParallel: 2");
   }
 
+  // Throws where what kvCacheTokens asks for is not there.
+  void check_cache(int64_t blocks, size_t block_bytes) const {
+    const size_t bytes = static_cast<size_t>(blocks) * block_bytes, free = ops_.free_bytes();
+    if (bytes <= free) return;
+    throw Error("OUT_OF_MEMORY", "A KV cache of " + std::to_string(blocks * kBlockTokens) + " tokens takes " +
+                                     std::to_string(bytes) + " bytes of " + ops_.compute_path() + ", but " +
+                                     std::to_string(free) +
+                                     " are free beside weights and workspaces: lower "
+                                     "kvCacheTokens, or leave its size to memoryFraction");
+  }
+
   // Blocks that what is left holds.
   int64_t blocks(size_t block_bytes) const {
     const size_t used = free_before_ - std::min(free_before_, ops_.free_bytes());
@@ -158,7 +169,10 @@ void RankGroup::load(const EngineSpec& spec) {
                        .logit_rows = kMaxLogitRows,
                        .vocabulary = config.vocab_size,
                        .head_dim = config.head_dim});
-    if (spec.num_blocks == 0) most_blocks = std::min(most_blocks, budget.blocks(block_bytes * ranks.size()));
+    if (spec.num_blocks == 0)
+      most_blocks = std::min(most_blocks, budget.blocks(block_bytes * ranks.size()));
+    else if (on_device)
+      budget.check_cache(spec.num_blocks, block_bytes * ranks.size());
   }
   num_blocks_ = spec.num_blocks > 0 ? spec.num_blocks : static_cast<int32_t>(most_blocks);
   for (int worker = 0; worker < count; ++worker)

@@ -133,7 +133,18 @@ describeIfPlayed("engines on played devices", () => {
     const tooMuch = await Engine.load(model, { device: "cuda", kvCacheTokens: 2 ** 30 }).catch((e) => e);
     expect(tooMuch).toMatchObject({
       code: "OUT_OF_MEMORY",
-      message: expect.stringMatching(/Cannot reserve \d+ bytes/),
+      message: expect.stringMatching(
+        /^A KV cache of 1073741824 tokens takes \d+ bytes of cuda-sm999, but \d+ are free .*: lower kvCacheTokens/,
+      ),
+    });
+    const long = writeTinyModel(2 ** 14);
+    const tooManyRows = await Engine.load(long, { device: "cuda", maxSequences: 65_536 }).catch((e) => e);
+    rmSync(long, { recursive: true });
+    expect(tooManyRows).toMatchObject({
+      code: "OUT_OF_MEMORY",
+      message: expect.stringMatching(
+        /^Cannot reserve \d+ bytes for \w.*: \d+ of the device's 268435456 bytes are free\. Lower .*maxSequences/,
+      ),
     });
     expect(await blocks(0.5)).toBe(half); // what failed has given everything back
   });
@@ -171,7 +182,7 @@ describeIfPlayed("engines on played devices", () => {
     expect(error).toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
-  const kIllegal = /^CUDA: \w+.*: an illegal memory access was encountered$/; // which launch, each device may say otherwise
+  const kIllegal = /^CUDA: \w+.*: an illegal memory access was encountered$/;
   const kEcc = /^CUDA: \w+.*: uncorrectable ECC error encountered$/;
   const kLaunch = /^CUDA: \w+: too many resources requested for launch$/;
   const kMemory = /^CUDA: \w+: out of memory$/;
@@ -276,5 +287,30 @@ describeIfPlayed("engines on played devices", () => {
     await expect(measureFloors({ device: "cuda:2" })).rejects.toThrow(/cuda:2: this process sees 2/);
     const tooMuch = await measureFloors({ device: "cuda:0", bufferBytes: 2 ** 33 }).catch((error) => error);
     expect(tooMuch).toMatchObject({ code: "OUT_OF_MEMORY" });
+  });
+
+  it("benches on a device beside its own ceilings", { timeout: 60_000 }, () => {
+    const cli = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+    const sizes = "--prefill 4 --decode 2 --context 4 --tokens 2 --rounds 1".split(" ");
+    const args = [cli, "bench", model, "--device", "cuda:1", "--profile", "--json", ...sizes];
+    const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8", env: process.env });
+    expect(stderr).toBe("");
+    const lines = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(lines.map(({ kind, profile }) => [kind, profile?.steps > 0])).toEqual([
+      ["prefill", false],
+      ["decode", false],
+      ["prefill", true],
+      ["decode", true],
+    ]);
+    for (const line of lines) {
+      expect(line).toMatchObject({ device: "cuda:1", computePath: "cuda-sm999", threads: 0 });
+      expect(line.machine.gpu).toBe("CUDA on the CPU");
+      expect(line.floors.copyBytesPerSecond).toBeGreaterThan(0);
+    }
+    const names = lines[3].profile.kernels.map(({ name }: { name: string }) => name);
+    expect(names).toEqual(expect.arrayContaining(["linear_gate_up 96x32", "attention", "chunk_stats"]));
   });
 });

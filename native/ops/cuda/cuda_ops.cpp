@@ -16,10 +16,8 @@ class DeviceBuffer final : public Buffer {
  public:
   DeviceBuffer(size_t bytes, cudaStream_t stream, size_t& held) : bytes_(bytes), held_(held) {
     if (bytes == 0) return;
-    if (cudaMalloc(reinterpret_cast<void**>(&data_), bytes) != cudaSuccess) {
-      (void)cudaGetLastError();  // this one is no reason to give up
-      throw Error("OUT_OF_MEMORY", "Cannot reserve " + std::to_string(bytes) + " bytes of device memory");
-    }
+    check_memory(cudaMalloc(reinterpret_cast<void**>(&data_), bytes), bytes,
+                 "weights, activations or KV cache");
     check(cudaMemsetAsync(data_, 0, bytes, stream), "zeroing memory");
     held_ += bytes_;
   }
@@ -60,7 +58,10 @@ std::byte* Growing::at_least(size_t bytes) {
   data_ = nullptr;
   bytes_ = 0;
   void* memory = nullptr;
-  check(pinned_host_ ? cudaMallocHost(&memory, bytes) : cudaMalloc(&memory, bytes), "memory for a step");
+  if (pinned_host_)
+    check(cudaMallocHost(&memory, bytes), "pinned host memory for a step");
+  else
+    check_memory(cudaMalloc(&memory, bytes), bytes, "workspaces");
   data_ = static_cast<std::byte*>(memory);
   bytes_ = bytes;
   return data_;

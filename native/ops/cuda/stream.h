@@ -27,8 +27,8 @@ struct Launch {
   size_t shared_bytes;
   Stream& stream;
   double bytes, flops;
-  int64_t weight_rows = 0,
-          weight_cols = 0;  // where there are weights: the profiler tells kernels apart by them
+  // Where there are weights; the profiler tells the kernel's uses apart by their shape.
+  int64_t weight_rows = 0, weight_cols = 0;
 };
 
 class Stream {

@@ -189,7 +189,10 @@ function seedOf({ seed }: RunOptions, groupIndex: number): number {
   return seed < left ? seed + groupIndex : seed - left;
 }
 
-/** A checked prompt as a sample holds it. Ids beyond the context are not copied: they are about to be refused. */
+/**
+ * A checked prompt as a sample holds it: its list is the sample's own. Ids beyond the context are not copied: they are about
+ * to be refused.
+ */
 function promptOf(prompt: Prompt, maxContext: number): Pick<RolloutSample, "prompt" | "promptOptions"> {
   if (typeof prompt === "string") return { prompt };
   if ("text" in prompt && prompt.text !== undefined) return { prompt: prompt.text };
@@ -197,7 +200,10 @@ function promptOf(prompt: Prompt, maxContext: number): Pick<RolloutSample, "prom
     return { prompt: prompt.tokens.length > maxContext ? [] : Array.from(prompt.tokens) };
   const { messages, ...rest } = prompt as Extract<Prompt, { messages: unknown }>;
   const promptOptions: PromptOptions = defined(rest);
-  return { prompt: messages, ...(Object.keys(promptOptions).length > 0 && { promptOptions }) };
+  return {
+    prompt: messages.map((message) => ({ ...message })),
+    ...(Object.keys(promptOptions).length > 0 && { promptOptions }),
+  };
 }
 
 /** Without the keys that are set to undefined. */

@@ -8,11 +8,10 @@
  * - the source throws, or the engine is closed: nothing more is started, what runs comes out, then the error is thrown;
  * - the consumer leaves: everything is aborted, and return() waits until the engine has let go of it, not for callbacks.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { itemsOf, reading } from "../check.js";
 import { asLockstepError, invalid, LockstepError } from "../errors.js";
 import { onAbort } from "../signals.js";
-import { mapInTurns, turnIsOver } from "../turns.js";
+import { mapInTurns, ownTurn } from "../turns.js";
 import { answerOf, failed } from "./callbacks.js";
 import { Episode } from "./episode.js";
 import {
@@ -102,8 +101,10 @@ export class Rollouts implements AsyncIterableIterator<RolloutSample> {
   async next(): Promise<IteratorResult<RolloutSample, undefined>> {
     for (;;) {
       const sample = this.#ready.shift();
-      this.#bell.ring(); // room for another
-      if (sample) return { done: false, value: sample };
+      if (sample) {
+        this.#bell.ring(); // room for another
+        return { done: false, value: sample };
+      }
       if (this.#dropped || (this.#fed && this.#running.size === 0)) {
         const failure = this.#failure;
         this.#failure = undefined;
@@ -150,7 +151,7 @@ export class Rollouts implements AsyncIterableIterator<RolloutSample> {
       await this.#room();
       if (this.#fed || group.cancelled) return;
       this.#start(group, k);
-      if (turnIsOver()) await nextTurn();
+      await ownTurn();
     }
   }
 
@@ -258,8 +259,12 @@ function checked(
   requests: unknown,
 ): AsyncGenerator<CheckedRequest | RolloutSample, void, void> {
   return reading("requests", () => {
-    if (Array.isArray(requests))
-      return ofArray(engine, options, itemsOf(requests, "requests", kMaxRequests, "requests in a run"));
+    if (Array.isArray(requests)) {
+      const items = itemsOf(requests, "requests", kMaxRequests, "requests in a run");
+      const all = checkAll(engine, options, items);
+      all.catch(() => {}); // whoever reads the samples hears of it
+      return ofArray(all);
+    }
     const source = requests as Partial<AsyncIterable<unknown> & Iterable<unknown>> | null | undefined;
     if (typeof source !== "object" || !(source?.[Symbol.asyncIterator] ?? source?.[Symbol.iterator]))
       throw invalid("an array or an iterable of requests", "requests", requests);
@@ -267,11 +272,16 @@ function checked(
   });
 }
 
-async function* ofArray(
+async function* ofArray(requests: Promise<CheckedRequest[]>): AsyncGenerator<CheckedRequest, void, void> {
+  yield* await requests;
+}
+
+/** Begins at once, as generate() does; the rest in turns. */
+async function checkAll(
   engine: RolloutEngine,
   options: RunOptions,
   items: readonly unknown[],
-): AsyncGenerator<CheckedRequest, void, void> {
+): Promise<CheckedRequest[]> {
   const requests = await mapInTurns(items, (item, i) => {
     try {
       return checkRequest(engine, options, item, i);
@@ -283,7 +293,7 @@ async function* ofArray(
     await encoding.rendering?.catch((error) => {
       throw ofRequest(i, error);
     });
-  yield* requests;
+  return requests;
 }
 
 async function* ofIterable(

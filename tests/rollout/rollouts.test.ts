@@ -143,6 +143,20 @@ describe("feeding", () => {
     expect(await collect(engine.rollouts([], kShort))).toEqual([]);
   });
 
+  it("serves several reads at once, each sample to one of them", async () => {
+    const run = engine.rollouts([{ prompt: kChat, n: 2 }], kShort);
+    const reads = await Promise.all([run.next(), run.next(), run.next()]);
+    expect(reads.map(({ done }) => done)).toEqual([false, false, true]);
+    expect(reads[0]!.value).not.toBe(reads[1]!.value);
+  });
+
+  it("does not hear of what becomes of a prompt later", async () => {
+    const messages = [...kChat.messages];
+    const run = engine.rollouts([{ prompt: { messages } }], kShort);
+    messages.push({ role: "user", content: "and lock the door" });
+    expect((await collect(run))[0]!.prompt).toEqual(kChat.messages);
+  });
+
   it("refuses an array whole where a request is wrong, before anything runs", async () => {
     const { promptTokens } = engine.stats();
     const run = engine.rollouts([{ prompt: kChat }, { prompt: kChat, n: 0 }], kShort);

@@ -29,7 +29,7 @@ const kNative = {
   "comm/": { may: ["base/", "ops/"] },
   "comm/cuda/": { may: ["comm/", "ops/cuda/", "ops/", "base/"], system: /^cuda/ },
   // The choice among backends: it knows the CPU's front doors, and opens the CUDA library by name.
-  "backend/": { may: ["comm/", "ops/cpu/cpu_ops.h", "ops/", "base/"] },
+  "backend/": { may: ["comm/", "ops/cpu/cpu_ops.h", "ops/cpu/floors.h", "ops/", "base/"] },
   "backend/plugin/": {
     may: ["backend/registry.h", "comm/cuda/", "ops/cuda/", "comm/", "ops/", "base/"],
     system: /^cuda/,
@@ -37,9 +37,9 @@ const kNative = {
   "cache/": { may: ["ops/", "base/"] },
   "model/": { may: ["cache/", "checkpoint/", "ops/", "comm/", "base/"] },
   "engine/": { may: ["model/", "cache/", "checkpoint/", "ops/", "comm/", "base/"] },
-  // cpu_ops.h and floors.h: what doctor and bench ask
+  // cpu_ops.h: what doctor asks
   "binding/": {
-    may: ["engine/", "base/", "ops/cpu/cpu_ops.h", "ops/cpu/floors.h", "backend/registry.h"],
+    may: ["engine/", "base/", "ops/cpu/cpu_ops.h", "backend/registry.h"],
     system: /^napi\.h$/,
   },
   "testing/": { may: [""], system: /^napi\.h$/ },
@@ -53,13 +53,14 @@ const kTypeScript = {
   "errors.ts": { may: [] },
   "check.ts": { may: ["errors.ts"] },
   "host.ts": { may: [] },
-  "native.ts": { may: ["errors.ts", "checkpoint/"] },
+  "profile.ts": { may: [] },
+  "native.ts": { may: ["errors.ts", "profile.ts", "checkpoint/"] },
   "signals.ts": { may: [] },
   "turns.ts": { may: [] },
   "devices.ts": { may: ["errors.ts", "check.ts", "native.ts"] },
   "hub/": { may: ["errors.ts", "checkpoint/"], packages: ["@huggingface/hub"] },
   "connection.ts": { may: ["errors.ts", "native.ts", "turns.ts"] },
-  "floors.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts"] },
+  "floors.ts": { may: ["errors.ts", "check.ts", "devices.ts", "host.ts", "native.ts"] },
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },
   "chat/": { may: ["errors.ts", "check.ts", "turns.ts"], packages: ["@huggingface/jinja"] },
@@ -85,13 +86,15 @@ const kTypeScript = {
   },
   "engine.ts": {
     may: [
-      "requests.ts",
+      ...["requests.ts", "rollout/resume.ts", "rollout/rollouts.ts", "rollout/types.ts"],
+      "rollout/rollout-engine.ts",
       "check.ts",
       "devices.ts",
       "load.ts",
       "errors.ts",
       "native.ts",
       "options.ts",
+      "profile.ts",
       "prompt.ts",
       "score.ts",
       "stream.ts",
@@ -107,10 +110,18 @@ const kTypeScript = {
     may: [
       ...["sampling-distribution.ts", "floors.ts"],
       ...["errors.ts", "options.ts", "prompt.ts", "score.ts", "stream.ts", "engine.ts", "doctor.ts"],
+      ...["profile.ts"],
       ...["chat/types.ts", "tokenizer/tokenizer.ts"],
+      ...["rollout/loss-mask.ts", "rollout/rollouts.ts", "rollout/slime-sample.ts", "rollout/types.ts"],
     ],
   },
-  "rollout/": { may: ["index.ts"] },
+  // The engine passes itself as a RolloutEngine (rollout-engine.ts): nothing here knows engine.ts.
+  "rollout/": {
+    may: [
+      ...["check.ts", "errors.ts", "options.ts", "prompt.ts", "signals.ts", "stream.ts", "turns.ts"],
+      ...["chat/", "tokenizer/"],
+    ],
+  },
   "eval/": { may: ["index.ts"] },
   "server/": { may: ["index.ts"] },
   "cli/": {

@@ -26,9 +26,10 @@ export interface RequestEvent {
   logprob: number;
   temperatureLogprob: number;
   samplingLogprob: number;
-  /** Prompt tokens found in the prefix cache; -1 where the request was never admitted. */
+  /** Of prompt and resumed output, tokens found in the prefix cache; -1 where the request was never admitted. */
   cachedTokens: number;
   sampled?: NativeLogprobs | undefined;
+  keptTokenIds?: Int32Array | undefined;
   scored?: NativeLogprobs | undefined;
   error?: LockstepError | undefined;
 }
@@ -198,6 +199,7 @@ export class Connection {
         samplingLogprob: column("samplingLogprob"),
         cachedTokens: column("cachedTokens"),
         sampled: detail?.sampled,
+        keptTokenIds: detail?.keptTokenIds,
         scored: detail?.scored,
         error,
       });

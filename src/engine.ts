@@ -34,8 +34,13 @@ import {
   type Scoring,
   withBlocks,
 } from "./options.js";
+import type { Profile } from "./profile.js";
 import { checkPrompt, type Prompt, type PromptEncoding, requireText } from "./prompt.js";
 import { Requests } from "./requests.js";
+import { resume } from "./rollout/resume.js";
+import type { RolloutEngine } from "./rollout/rollout-engine.js";
+import { type RolloutRequests, Rollouts } from "./rollout/rollouts.js";
+import type { EpisodeOptions, RolloutOptions, RolloutSample } from "./rollout/types.js";
 import type { Score } from "./score.js";
 import { onAbort } from "./signals.js";
 import type { Generation, StreamChunk } from "./stream.js";
@@ -48,10 +53,11 @@ export interface EngineStats {
   /** Of them, those that a GPU was given before the results of the step before were there. 0 on the CPU. */
   stepsAhead: number;
   generatedTokens: number;
+  /** Of prompts, and of the output that resumed samples began with. */
   promptTokens: number;
   /** Tokens that went through the forward pass; after a preemption they go again. */
   computedTokens: number;
-  /** Prompt tokens whose K and V came from the prefix cache. */
+  /** Of promptTokens, those whose K and V came from the prefix cache. */
   cachedTokens: number;
   /** Requests for whose prompt the prefix cache knew all blocks that it could share, or a beginning of them. */
   prefixHits: { full: number; partial: number };
@@ -99,6 +105,7 @@ export class Engine {
   #samplingContext: SamplingContext;
   readonly #requests: Requests;
   readonly #rejected = new ErrorTally();
+  readonly #profiles: boolean;
   #closing: Promise<void> | undefined;
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
@@ -141,6 +148,7 @@ export class Engine {
     if (from !== kFromLoad) throw notConstructible("an engine", "await Engine.load(model)");
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
+    this.#profiles = options.profile ?? false;
     const placement = placeRanks(options.device, options.tensorParallel, () => native().cudaStatus());
     const limits = engineLimits(options, checkpoint, native().blockTokens, placement);
     const { vocabSize } = config;
@@ -164,6 +172,12 @@ export class Engine {
   /** The compute path in use, e.g. "avx512-bf16": bits are equal only within one. */
   get computePath(): string {
     return this.#connection.computePath;
+  }
+
+  /** Where the model runs, a name a rank: "cpu" or "cuda:0", "cuda:1", ... */
+  get devices(): string[] {
+    const { ranks, devices } = this.#requests.limits;
+    return devices.length > 0 ? devices.map((index) => `cuda:${index}`) : Array<string>(ranks).fill("cpu");
   }
 
   /** Throws NO_TOKENIZER where the checkpoint has no tokenizer files. */
@@ -249,10 +263,29 @@ export class Engine {
     return result;
   }
 
+  /** Samples of each request, single- or multi-turn, in the order of their completion. Leaving the loop aborts the rest. */
+  rollouts(requests: RolloutRequests, options?: RolloutOptions): Rollouts {
+    return new Rollouts(this.#forRollouts(), requests, options);
+  }
+
+  /** Goes on from a sample that was interrupted, as if it never had been. Resolves with the whole sample. */
+  resume(sample: RolloutSample, options?: EpisodeOptions): Promise<RolloutSample> {
+    return resume(this.#forRollouts(), sample, options);
+  }
+
   /** Synchronous; counts since load. */
   stats(): EngineStats {
-    const { waiting, freeBlocks, cachedBlocks, ownedBlocks, fullHits, partialHits, ...counts } =
-      this.#connection.stats();
+    const {
+      waiting,
+      freeBlocks,
+      cachedBlocks,
+      ownedBlocks,
+      fullHits,
+      partialHits,
+      busySeconds: _busy,
+      kernels: _kernels,
+      ...counts
+    } = this.#connection.stats();
     const { failure, turns } = this.#connection;
     return {
       ...counts,
@@ -265,6 +298,20 @@ export class Engine {
       queue: waiting,
       blocks: { free: freeBlocks, cached: cachedBlocks, owned: ownedBlocks },
     };
+  }
+
+  /**
+   * Synchronous; sums since load, so that two of them subtracted tell of the steps between. With several ranks, of the
+   * first one's device. Throws INVALID_ARGUMENT where the engine was not loaded with `profile: true`.
+   */
+  profile(): Profile {
+    if (!this.#profiles)
+      throw new LockstepError(
+        "INVALID_ARGUMENT",
+        "Expected an engine that was loaded with profile: true for profile()",
+      );
+    const { steps, busySeconds: seconds, kernels } = this.#connection.stats();
+    return { steps, seconds, kernels };
   }
 
   /** Open requests are rejected with ENGINE_CLOSED; memory and threads are given back. May be called again. */
@@ -285,6 +332,26 @@ export class Engine {
         "NOT_SUPPORTED",
         "This checkpoint has no head: it can embed, but not generate or score",
       );
+  }
+
+  #forRollouts(): RolloutEngine {
+    const { limits, text } = this.#requests;
+    return {
+      ...{ limits, text, computePath: this.computePath, vocabSize: this.#checkpoint.config.vocabSize },
+      check: (checks) => this.#check(checks),
+      checkUsable: () => this.#connection.checkUsable(),
+      checkSampling: (options) => this.#checkSampling(options as SamplingOptions),
+      checkPrompt: (prompt) => this.#checkPrompt(prompt),
+      encode: async (encoding) => {
+        const tokens = await this.#requests.encoded(encoding);
+        if (!(tokens instanceof Int32Array)) throw this.#rejected.add(tokens);
+        return tokens;
+      },
+      generate: (tokens, sampling, given) => {
+        const encoding = { encode: () => tokens };
+        return this.#requests.generation(encoding, sampling, given).settled();
+      },
+    };
   }
 
   /** Runs checks of what a call is given, and counts what they refuse. */

@@ -11,7 +11,26 @@ export type {
   SamplingOptions,
   ScoreOptions,
 } from "./options.js";
+export type { KernelProfile, Profile } from "./profile.js";
 export type { Prompt } from "./prompt.js";
+export { type LossMask, type LossMaskOptions, lossMask } from "./rollout/loss-mask.js";
+export type { RolloutRequests, Rollouts } from "./rollout/rollouts.js";
+export { type SlimeSample, toSlimeSample } from "./rollout/slime-sample.js";
+export type {
+  CallbackContext,
+  CancelContext,
+  EpisodeOptions,
+  Observation,
+  RewardCallback,
+  RolloutOptions,
+  RolloutRequest,
+  RolloutSample,
+  RolloutSampling,
+  RolloutStats,
+  RunningSample,
+  TurnCallback,
+  WeightSpan,
+} from "./rollout/types.js";
 export { samplingDistribution, type TokenHistory } from "./sampling-distribution.js";
 export type { Score } from "./score.js";
 export type { Generation, StreamChunk, TokenLogprob, Usage } from "./stream.js";

@@ -6,6 +6,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { StoredDtype } from "./checkpoint/expected-tensors.js";
 import { LockstepError } from "./errors.js";
+import type { KernelProfile } from "./profile.js";
 
 export interface NativeModelConfig {
   hiddenSize: number;
@@ -41,6 +42,10 @@ export interface NativeEngineSpec {
   maxContext: number;
   maxBatchTokens: number;
   maxSequences: number;
+  /** NativeStats.kernels tells. */
+  profile: boolean;
+  /** NON_FINITE_LOGITS names the layer. */
+  debug: boolean;
 }
 
 /** How output tokens are chosen. */
@@ -63,11 +68,15 @@ export interface NativeSampling {
   stopTokenIds: Int32Array;
   logprobs: boolean;
   topLogprobs: number;
+  /** Only at temperature 0 or with a filter that float32 does not round away. */
+  keptTokenIds: boolean;
 }
 
 export interface NativeRequest extends NativeSampling {
   id: number;
   tokens: Int32Array;
+  /** Output of an interrupted sample, fewer than maxTokens: neither sampled nor reported again. */
+  outputTokens?: Int32Array;
   /** What sharing of K and V depends on besides the tokens: a 128-bit digest. */
   prefixRoot: BigUint64Array;
   score?: { from: number; topLogprobs: number; tokenIds: Int32Array };
@@ -85,6 +94,7 @@ export interface NativeLogprobs {
 export interface NativeDetails {
   row: number;
   sampled?: NativeLogprobs;
+  keptTokenIds?: Int32Array;
   scored?: NativeLogprobs;
   code?: string;
   message?: string;
@@ -137,6 +147,10 @@ export interface NativeStats {
   cachedBlocks: number;
   ownedBlocks: number;
   deviceBytes: number;
+  /** Of the engine thread, waiting for requests left out. */
+  busySeconds: number;
+  /** Empty unless the engine profiles. */
+  kernels: KernelProfile[];
 }
 
 export interface NativeEngine {
@@ -149,10 +163,12 @@ export interface NativeEngine {
   close(): void;
 }
 
-/** Ceilings of the machine, measured with this many threads of this path's kernels. */
+/** Ceilings of a device. */
 export interface NativeFloors {
   readBytesPerSecond: number;
+  copyBytesPerSecond?: number; // of a GPU
   flopsPerSecond: number;
+  bufferBytes: number;
 }
 
 /** What the CUDA backend says of itself, or why there is none. */
@@ -174,8 +190,8 @@ export interface NativeAddon {
   ): Float32Array;
   cpuPaths(): string[];
   cudaStatus(): NativeCudaStatus;
-  /** Off the JavaScript thread; takes about a second. */
-  measureFloors(threads: number, computePath: string, bufferBytes: number): Promise<NativeFloors>;
+  /** Off the JavaScript thread; takes about a second. path: of the CPU, or "cuda:0", where threads count for nothing and bufferBytes may be 0. */
+  measureFloors(threads: number, path: string, bufferBytes: number): Promise<NativeFloors>;
   blockTokens: number;
 }
 

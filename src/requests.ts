@@ -6,12 +6,12 @@ import { createHash } from "node:crypto";
 import { reading } from "./check.js";
 import type { Connection, RequestEvent, RequestListener } from "./connection.js";
 import { asLockstepError, type ErrorTally, type LockstepError } from "./errors.js";
-import { Finish } from "./native.js";
+import { Finish, type NativeRequest } from "./native.js";
 import { checkFits, checkTextFits, type EngineLimits, type Sampling, type Scoring } from "./options.js";
 import type { PromptEncoding, TextLength, TextSide } from "./prompt.js";
 import { makeScore, type Score } from "./score.js";
 import { onAbort } from "./signals.js";
-import { GenerationStream } from "./stream.js";
+import { type Continuation, GenerationStream } from "./stream.js";
 
 export class Requests {
   limits: EngineLimits;
@@ -35,8 +35,11 @@ export class Requests {
     else checkTextFits(length, room, this.limits);
   }
 
-  /** Encodes and submits; whatever fails from here on ends the stream with that error. */
-  generation(encoding: PromptEncoding, sampling: Sampling): GenerationStream {
+  /**
+   * Encodes and submits; whatever fails from here on ends the stream with that error. With `given`, an interrupted sample
+   * goes on, or is found to be complete; of its token ids only the native side's checks are made here.
+   */
+  generation(encoding: PromptEncoding, sampling: Sampling, given?: Continuation): GenerationStream {
     this.#connection.turns.enter();
     let id: number | undefined; // once submitted
     const stream = new GenerationStream(sampling, this.text?.tokenizer, kWeightVersion, () => {
@@ -46,23 +49,32 @@ export class Requests {
       stream.endEarly();
     });
     const forget = reading("signal", () => onAbort(sampling.signal, () => stream.abort()));
+    const ended = (): boolean => {
+      if (stream.ended) forget();
+      return stream.ended;
+    };
     const submit = (tokens: Int32Array): void => {
-      if (stream.ended) return; // aborted while its text was encoded
+      if (ended()) return; // aborted while its text was encoded, or given complete
       stream.promptTokens = tokens.length;
       checkFits(tokens.length, 1, this.limits);
+      stream.endAtLength(this.#roomFor(tokens, sampling));
       if (sampling.signal?.aborted) stream.abort();
-      if (stream.ended) return;
-      id = this.#submit(tokens, sampling, sampling.promptLogprobs ? kScoreAll : undefined, (event) => {
+      if (ended()) return;
+      const input = { tokens, ...(given && { outputTokens: Int32Array.from(given.tokens) }) };
+      const scoring = sampling.promptLogprobs ? kScoreAll : undefined;
+      id = this.#submit(input, sampling, scoring, (event) => {
         if (stream.take(event)) this.#connection.end(id!, { stopped: true });
         if (event.finish !== Finish.none) forget();
       });
     };
     run(
-      () =>
-        encoding.encode((length) => {
+      () => {
+        if (given) stream.resume(given);
+        return encoding.encode((length) => {
           if (typeof length === "number") stream.promptTokens = length;
           this.#checkLength(length, 1);
-        }),
+        });
+      },
       submit,
       (error) => {
         forget();
@@ -94,7 +106,7 @@ export class Requests {
     try {
       checkFits(tokens.length, 0, this.limits);
       const scored = await new Promise<RequestEvent>((resolve, reject) => {
-        const id = this.#submit(tokens, sampling, scoring, (event) => {
+        const id = this.#submit({ tokens }, sampling, scoring, (event) => {
           if (event.finish === Finish.abort) reject(signal?.reason);
           else if (event.finish !== Finish.none) resolve(event);
         });
@@ -110,22 +122,26 @@ export class Requests {
   }
 
   #submit(
-    tokens: Int32Array,
+    input: Pick<NativeRequest, "tokens" | "outputTokens">,
     sampling: Sampling,
     scoring: Scoring | undefined,
     listener: RequestListener,
   ): number {
-    const maxTokens = Math.min(sampling.maxTokens, this.limits.maxContext - tokens.length);
     return this.#connection.submit(
       {
         ...sampling,
-        tokens,
-        maxTokens,
+        ...input,
+        maxTokens: this.#roomFor(input.tokens, sampling),
         prefixRoot: prefixRoot(sampling.cacheSalt),
         ...(scoring && { score: scoring }),
       },
       listener,
     );
+  }
+
+  /** Output tokens behind a prompt, at most. */
+  #roomFor(prompt: Int32Array, { maxTokens }: Sampling): number {
+    return Math.min(maxTokens, this.limits.maxContext - prompt.length);
   }
 }
 

@@ -69,6 +69,11 @@ Napi::Object from_details(Napi::Env env, uint32_t row, const RequestEvent& event
   auto object = Napi::Object::New(env);
   object.Set("row", Napi::Number::New(env, row));
   if (!event.sample.top.empty()) object.Set("sampled", from_logprobs(env, {&event.sample, 1}));
+  if (const auto& kept = event.sample.kept_token_ids; !kept.empty()) {
+    auto ids = Napi::Int32Array::New(env, kept.size());
+    std::copy(kept.begin(), kept.end(), ids.Data());
+    object.Set("keptTokenIds", ids);
+  }
   if (!event.scored.empty()) object.Set("scored", from_logprobs(env, event.scored));
   if (event.error_code != nullptr) {
     object.Set("code", Napi::String::New(env, event.error_code));
@@ -78,7 +83,8 @@ Napi::Object from_details(Napi::Env env, uint32_t row, const RequestEvent& event
 }
 
 bool has_details(const RequestEvent& event) {
-  return !event.sample.top.empty() || !event.scored.empty() || event.error_code != nullptr;
+  return !event.sample.top.empty() || !event.sample.kept_token_ids.empty() || !event.scored.empty() ||
+         event.error_code != nullptr;
 }
 
 // An event too large to convert becomes the error of its request.
@@ -167,6 +173,8 @@ EngineSpec to_engine_spec(const Napi::Object& object) {
   spec.prefix_cache = boolean(object, "prefixCache");
   spec.ranks = integer(object, "ranks");
   spec.copy_weights = boolean(object, "copyWeights");
+  spec.profile = boolean(object, "profile");
+  spec.debug = boolean(object, "debug");
   return spec;
 }
 
@@ -194,23 +202,27 @@ SamplingParams to_sampling_params(const Napi::Object& object, int32_t vocab_size
   sampling.stop_token_ids = token_ids(object, "stopTokenIds", vocab_size);
   sampling.logprobs = boolean(object, "logprobs");
   sampling.top_logprobs = integer(object, "topLogprobs");
+  sampling.kept_token_ids = boolean(object, "keptTokenIds");
   return sampling;
 }
 
 std::unique_ptr<Request> to_request(const Napi::Object& object, int32_t vocab_size, int64_t most_tokens) {
   auto request = std::make_unique<Request>();
   request->id = static_cast<uint64_t>(number(object, "id"));
-  request->tokens = token_ids(object, "tokens", vocab_size);
-  request->prompt_length = request->length();
   request->sampling = to_sampling_params(object, vocab_size);
-  const int64_t wanted = int64_t{request->length()} + request->sampling.max_tokens;
-  if (request->tokens.empty()) throw Error("INVALID_ARGUMENT", "Expected at least one token for tokens");
+  request->begin(token_ids(object, "tokens", vocab_size), object.Has("outputTokens")
+                                                              ? token_ids(object, "outputTokens", vocab_size)
+                                                              : std::vector<int32_t>{});
+  const int64_t wanted = int64_t{request->prompt_length} + request->sampling.max_tokens;
+  if (request->prompt_length == 0) throw Error("INVALID_ARGUMENT", "Expected at least one token for tokens");
   if (request->sampling.max_tokens < 0 || wanted > most_tokens)
     throw Error("INVALID_ARGUMENT", "Expected at most " + std::to_string(most_tokens) +
                                         " for tokens and maxTokens together but received " +
                                         std::to_string(wanted));
-  if (request->sampling.penalized())
-    for (const int32_t token : request->tokens) request->history.add_prompt(token);
+  if (request->output_length() > 0 && request->output_length() >= request->sampling.max_tokens)
+    throw Error("INVALID_ARGUMENT", "Expected fewer outputTokens than maxTokens (" +
+                                        std::to_string(request->sampling.max_tokens) + ") but received " +
+                                        std::to_string(request->output_length()));
   const auto root = object.Get("prefixRoot").As<Napi::BigUint64Array>();
   if (root.ElementLength() != request->root.size())
     throw Error("INVALID_ARGUMENT", "Expected two words for prefixRoot");
@@ -278,6 +290,19 @@ Napi::Object from_stats(Napi::Env env, const EngineStats& stats) {
   set("cachedBlocks", stats.cached_blocks);
   set("ownedBlocks", stats.owned_blocks);
   set("deviceBytes", stats.device_bytes);
+  object.Set("busySeconds", stats.busy_seconds);
+  auto kernels = Napi::Array::New(env, stats.kernels.size());
+  for (uint32_t i = 0; i < stats.kernels.size(); ++i) {
+    const KernelProfile& from = stats.kernels[i];
+    auto kernel = Napi::Object::New(env);
+    kernel.Set("name", from.name);
+    kernel.Set("calls", static_cast<double>(from.calls));
+    kernel.Set("seconds", from.seconds);
+    kernel.Set("bytes", from.bytes);
+    kernel.Set("flops", from.flops);
+    kernels.Set(i, kernel);
+  }
+  object.Set("kernels", kernels);
   return object;
 }
 

@@ -1,12 +1,12 @@
-// The measurement runs on a thread of libuv's pool, which is worker 0 of its own pool; the promise is settled
+// The measurement runs on a thread of libuv's pool (on the CPU worker 0 of a pool of its own); the promise is settled
 // on JavaScript's thread. An environment that ends meanwhile waits for it, as for any work of libuv's: a
 // second at most.
 #include "binding/floors.h"
 
 #include <optional>
 
+#include "backend/registry.h"
 #include "binding/convert.h"
-#include "ops/cpu/floors.h"
 
 namespace lockstep::binding {
 namespace {
@@ -37,7 +37,9 @@ class FloorsWorker final : public Napi::AsyncWorker {
     if (error_) return deferred_.Reject(to_js_error(Env(), *error_).Value());
     auto result = Napi::Object::New(Env());
     result.Set("readBytesPerSecond", floors_.read_bytes_per_second);
+    if (floors_.copy_bytes_per_second > 0) result.Set("copyBytesPerSecond", floors_.copy_bytes_per_second);
     result.Set("flopsPerSecond", floors_.flops_per_second);
+    result.Set("bufferBytes", static_cast<double>(floors_.buffer_bytes));
     deferred_.Resolve(result);
   }
 
@@ -49,7 +51,7 @@ class FloorsWorker final : public Napi::AsyncWorker {
   std::optional<Error> error_;
 };
 
-// measureFloors(threads: number, computePath: string, bufferBytes: number) → Promise
+// measureFloors(threads: number, path: string, bufferBytes: number) → Promise
 Napi::Value measure(const Napi::CallbackInfo& info) {
   auto* const worker =
       new FloorsWorker(info.Env(), info[1].As<Napi::String>(), info[0].As<Napi::Number>().Int32Value(),

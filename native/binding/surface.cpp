@@ -138,12 +138,8 @@ Napi::Value sampling_distribution(const Napi::CallbackInfo& info) {
     const auto prompt = info[2].As<Napi::Int32Array>(), output = info[3].As<Napi::Int32Array>();
     Request request;
     request.sampling = to_sampling_params(info[1].As<Napi::Object>(), V);
-    request.tokens.assign(prompt.Data(), prompt.Data() + prompt.ElementLength());
-    request.prompt_length = request.length();
-    request.tokens.insert(request.tokens.end(), output.Data(), output.Data() + output.ElementLength());
-    for (int32_t i = 0; i < request.length(); ++i)
-      i < request.prompt_length ? request.history.add_prompt(request.tokens[i])
-                                : request.history.add_output(request.tokens[i]);
+    request.begin({prompt.Data(), prompt.Data() + prompt.ElementLength()},
+                  {output.Data(), output.ElementLength()});
     std::vector<float> copy(logits.Data(), logits.Data() + V);  // they are overwritten
     std::vector<double> probabilities(V);
     lockstep::sampling_distribution(info[4].As<Napi::String>(), probabilities, copy, sampling_row(request));

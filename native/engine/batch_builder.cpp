@@ -53,6 +53,7 @@ SampleRow sampling_row(const Request& request) {
   row.position = static_cast<uint32_t>(request.length());
   row.logprobs = sampling.logprobs;
   row.top_logprobs = sampling.top_logprobs;
+  row.kept_token_ids = sampling.kept_token_ids;
   return row;
 }
 

@@ -63,6 +63,7 @@ struct Engine::Parts {
   Batch batches[2];            // in turn
   Batch* in_flight = nullptr;  // launched last and not collected
   EngineStats stats;
+  std::chrono::steady_clock::time_point busy_since = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point files_checked = std::chrono::steady_clock::now();
 };
 
@@ -116,6 +117,7 @@ void Engine::serve(Parts& parts) {
     const bool idle = open_.empty();
     handle_commands(parts, idle);
     if (cancel_) break;
+    if (idle) parts.busy_since = std::chrono::steady_clock::now();
     check_files(parts, idle);
     step(parts);
     update_stats(parts);
@@ -134,7 +136,7 @@ void Engine::handle_commands(Parts& parts, bool wait) {
 
 void Engine::handle(Parts& parts, Submit& submit) {
   Request* const request = submit.request.get();
-  parts.stats.prompt_tokens += static_cast<uint64_t>(request->prompt_length);
+  parts.stats.prompt_tokens += static_cast<uint64_t>(request->length());
   parts.scheduler.add(request);
   open_.try_emplace(request->id).first->second = std::move(submit.request);
 }
@@ -173,6 +175,7 @@ void Engine::launch(Parts& parts, std::span<const Scheduled> scheduled) {
   Batch& batch = parts.batches[parts.in_flight == &parts.batches[0] ? 1 : 0];
   build_batch(batch, scheduled);
   parts.ranks.forward(batch.step);
+  note_non_finite(scheduled, batch.step, parts.ranks.model().non_finite());
   batch.results.assign(batch.head_rows.size(), SampleResult{});
   parts.ranks.sample(batch.results, batch.step);
   for (const Scheduled& part : scheduled) parts.scheduler.mark_launched(part);
@@ -190,7 +193,7 @@ void Engine::collect(Parts& parts, Batch& batch) {
   if (parts.in_flight == &batch) parts.in_flight = nullptr;
   for (const Scheduled& part : batch.scheduled)
     if (part.request != nullptr) parts.scheduler.mark_computed(part);
-  for (RequestEvent& event : take_results(batch)) {
+  for (RequestEvent& event : take_results(batch, spec_.debug)) {
     const uint64_t id = event.id;
     const bool finished = event.finish != FinishReason::kNone;
     parts.stats.generated_tokens += event.sample.token >= 0;
@@ -222,7 +225,12 @@ void Engine::publish(EngineEvent::Kind kind, const std::string& code, const std:
   listener_(std::move(event));
 }
 
-void Engine::update_stats(const Parts& parts) {
+void Engine::update_stats(Parts& parts) {
+  // May wait for the devices: before the lock.
+  auto kernels = spec_.profile ? parts.ranks.profile() : std::vector<KernelProfile>();
+  const auto now = std::chrono::steady_clock::now();
+  parts.stats.busy_seconds += std::chrono::duration<double>(now - parts.busy_since).count();
+  parts.busy_since = now;
   std::lock_guard lock(stats_mutex_);
   stats_ = parts.stats;
   stats_.preemptions = parts.scheduler.preemptions();
@@ -236,6 +244,7 @@ void Engine::update_stats(const Parts& parts) {
   stats_.free_blocks = static_cast<uint64_t>(parts.pool.free_count());
   stats_.owned_blocks = static_cast<uint64_t>(parts.pool.owned_count());
   stats_.device_bytes = parts.ranks.device_bytes();
+  stats_.kernels = std::move(kernels);
 }
 
 // After the parts are gone: nothing runs, nobody owns a block, and their memory is back.

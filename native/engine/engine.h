@@ -37,7 +37,7 @@ struct Scheduled;
 // Where an engine's devices come from. make_ops: `path` is a compute path of the CPU or "cuda:0", ...;
 // make_group: for workers on these devices (none: on the CPU).
 struct Backend {
-  std::unique_ptr<Ops> (*make_ops)(const std::string& path, int threads) = nullptr;
+  std::unique_ptr<Ops> (*make_ops)(const std::string& path, int threads, bool profile) = nullptr;
   std::unique_ptr<CommGroup> (*make_group)(std::span<const int> devices, const CommLimits& limits) = nullptr;
 };
 
@@ -56,23 +56,27 @@ struct EngineSpec {
   int32_t max_batch_tokens = 0;
   int32_t max_sequences = 0;
   bool prefix_cache = true;
-  int ranks = 1;  // divides config.max_ranks()
+  int ranks = 1;         // divides config.max_ranks()
+  bool profile = false;  // EngineStats::kernels
+  bool debug = false;    // NON_FINITE_LOGITS names the layer
 };
 
 struct EngineStats {
   uint64_t steps = 0;
   uint64_t steps_ahead = 0;  // of them, launched before the results of the one before were there
   uint64_t generated_tokens = 0;
-  uint64_t prompt_tokens = 0;    // of all requests submitted, cached or not, computed or not
+  uint64_t prompt_tokens = 0;    // that requests began with, cached or not, computed or not
   uint64_t computed_tokens = 0;  // tokens that went through the forward pass, recomputed ones each time
   uint64_t max_batch = 0;        // most sequences in one step
   uint64_t preemptions = 0;
   uint64_t aborts = 0;
   uint64_t waiting = 0, running = 0;
-  uint64_t cached_tokens = 0;                               // prompt tokens found in the prefix cache
+  uint64_t cached_tokens = 0;                               // of them, those found in the prefix cache
   uint64_t full_hits = 0, partial_hits = 0, evictions = 0;  // see Scheduler and BlockPool
   uint64_t free_blocks = 0, cached_blocks = 0, owned_blocks = 0;
   uint64_t device_bytes = 0;
+  double busy_seconds = 0;                  // of the engine thread, waiting for requests left out
+  std::vector<KernelProfile> kernels = {};  // of worker 0's device; where the engine was made to profile
 };
 
 struct EngineEvent {
@@ -133,7 +137,7 @@ class Engine {
   void publish(EngineEvent::Kind kind, const std::string& code = {}, const std::string& message = {});
   void reject_all(const char* code, const std::string& message);
   void reject_until_closed(const std::exception_ptr& cause) noexcept;
-  void update_stats(const Parts& parts);
+  void update_stats(Parts& parts);
   void forget_parts();
 
   const EngineSpec spec_;

@@ -78,6 +78,17 @@ class Budget {
                                      "tensorParallel: 2");
   }
 
+  // Throws where what kvCacheTokens asks for is not there.
+  void check_cache(int64_t blocks, size_t block_bytes) const {
+    const size_t bytes = static_cast<size_t>(blocks) * block_bytes, free = ops_.free_bytes();
+    if (bytes <= free) return;
+    throw Error("OUT_OF_MEMORY", "A KV cache of " + std::to_string(blocks * kBlockTokens) + " tokens takes " +
+                                     std::to_string(bytes) + " bytes of " + ops_.compute_path() + ", but " +
+                                     std::to_string(free) +
+                                     " are free beside weights and workspaces: lower "
+                                     "kvCacheTokens, or leave its size to memoryFraction");
+  }
+
   // Blocks that what is left holds.
   int64_t blocks(size_t block_bytes) const {
     const size_t used = free_before_ - std::min(free_before_, ops_.free_bytes());
@@ -136,7 +147,8 @@ void RankGroup::load(const EngineSpec& spec) {
     const int threads = std::max(1, spec.threads / count + (worker < spec.threads % count));
     Worker& made = workers_.emplace_back();
     made.ops = spec.backend.make_ops(
-        on_device ? "cuda:" + std::to_string(spec.devices[ranks.front()]) : spec.compute_path, threads);
+        on_device ? "cuda:" + std::to_string(spec.devices[ranks.front()]) : spec.compute_path, threads,
+        spec.profile);
     if (count > 1)
       made.comm = comm_group_->comm(worker, *made.ops);
     else
@@ -150,14 +162,17 @@ void RankGroup::load(const EngineSpec& spec) {
     }
     if (on_device) budget.check_weights(weight_bytes);
     made.model = std::make_unique<Model>(config, std::move(weights), spec.ranks, *made.ops, *made.comm,
-                                         spec.max_batch_tokens, worker == 0, cancel_);
+                                         spec.max_batch_tokens, worker == 0, cancel_, spec.debug);
     made.ops->reserve({.tokens = spec.max_batch_tokens,
                        .sequences = spec.max_sequences,
                        .context = spec.max_context,
                        .logit_rows = kMaxLogitRows,
                        .vocabulary = config.vocab_size,
                        .head_dim = config.head_dim});
-    if (spec.num_blocks == 0) most_blocks = std::min(most_blocks, budget.blocks(block_bytes * ranks.size()));
+    if (spec.num_blocks == 0)
+      most_blocks = std::min(most_blocks, budget.blocks(block_bytes * ranks.size()));
+    else if (on_device)
+      budget.check_cache(spec.num_blocks, block_bytes * ranks.size());
   }
   num_blocks_ = spec.num_blocks > 0 ? spec.num_blocks : static_cast<int32_t>(most_blocks);
   for (int worker = 0; worker < count; ++worker)
@@ -212,6 +227,15 @@ void RankGroup::sample(std::span<SampleResult> results, const Step& step) {
 
 void RankGroup::collect() {
   if (workers_.size() == 1) ops().collect();
+}
+
+std::vector<KernelProfile> RankGroup::profile() {
+  std::vector<KernelProfile> result;
+  run([&](Worker& worker) {
+    auto profile = worker.ops->profile();  // waits for its device, whose kernels may wait for another's
+    if (&worker == &workers_.front()) result = std::move(profile);
+  });
+  return result;
 }
 
 void RankGroup::run(const Task& task) {

@@ -49,6 +49,9 @@ class RankGroup {
   // Of the oldest step that is not collected.
   void collect();
 
+  // Worker 0's, see Ops::profile.
+  std::vector<KernelProfile> profile();
+
   const TensorStore& store() const { return store_; }
   Ops& ops() { return *workers_.front().ops; }
   const Model& model() const { return *workers_.front().model; }

@@ -2,7 +2,9 @@
 // only.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cache/prefix_cache.h"
@@ -29,6 +31,7 @@ struct SamplingParams {
   std::vector<int32_t> stop_token_ids;  // EOS ids included, unless they are to be ignored
   bool logprobs = false;
   int32_t top_logprobs = 0;
+  bool kept_token_ids = false;  // TypeScript has seen to it that a filter is on where it is not greedy
 
   bool penalized() const {
     return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;
@@ -58,12 +61,27 @@ struct Request {
   int32_t num_remembered = 0;   // of `blocks`, those the prefix cache knows
   PrefixLink link;              // where the next one to remember hangs
   int32_t head_row = 0;         // in the last step launched: the row of its next token
-  // Prompt tokens found in the prefix cache at the first admission; -1: not yet admitted.
+  // Of the tokens it began with, those found in the prefix cache at the first admission; -1: not yet admitted.
   int32_t cached_tokens = -1;
 
   // Score results so far: of tokens[max(score.from, 1)] and on. A recompute after preemption does not repeat
   // them.
   std::vector<SampleResult> scored;
+  int64_t num_kept = 0;  // in the lists of kept tokens so far
+
+  // What is known before the first step, once `sampling` is: the prompt, and of a sample that goes on where it
+  // was interrupted its output so far, which is computed again like a prompt and otherwise counts as output.
+  void begin(std::vector<int32_t> prompt, std::span<const int32_t> output) {
+    tokens = std::move(prompt);
+    prompt_length = length();
+    tokens.insert(tokens.end(), output.begin(), output.end());
+    if (!sampling.penalized()) return;
+    for (int32_t i = 0; i < length(); ++i)
+      i < prompt_length ? history.add_prompt(tokens[i]) : history.add_output(tokens[i]);
+  }
+
+  // Debugging only: where NaN or infinity first showed, in words; empty while nowhere.
+  std::string non_finite;
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
   int32_t output_length() const { return length() - prompt_length; }

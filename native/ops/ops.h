@@ -14,7 +14,9 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <vector>
 
+#include "ops/profile.h"
 #include "ops/sampling.h"
 #include "ops/tensor.h"
 
@@ -92,6 +94,9 @@ class Ops {
 
   // Returns when everything that was asked for is done; throws what went wrong meanwhile.
   virtual void wait() = 0;
+
+  // Of all calls so far, once they are complete; empty unless the backend was made to profile.
+  virtual std::vector<KernelProfile> profile() { return {}; }
 
   // A step begins. The arrays must not change or move until the next step begins.
   virtual void begin_step(const StepArrays& step) = 0;

@@ -130,6 +130,7 @@ std::unique_ptr<OwnedRow> sample_row(const Napi::Value& value) {
   row.position = static_cast<uint32_t>(number(object, "position", 0));
   row.logprobs = object.Get("logprobs").ToBoolean();
   row.top_logprobs = integer(object, "topLogprobs");
+  row.kept_token_ids = object.Get("keptTokenIds").ToBoolean();
   each_tuple(object, "history", [&](double token, double in_prompt, double in_output) {
     owned->history.push_back(
         {static_cast<int32_t>(token), static_cast<int32_t>(in_prompt), static_cast<int32_t>(in_output)});
@@ -168,6 +169,9 @@ Napi::Object sample_result(Napi::Env env, const SampleResult& result) {
   auto ids = Napi::Array::New(env);
   for (const double logprob : result.token_id_logprobs) ids.Set(ids.Length(), logprob);
   object.Set("tokenIdLogprobs", ids);
+  auto kept = Napi::Array::New(env);
+  for (const int32_t token : result.kept_token_ids) kept.Set(kept.Length(), token);
+  object.Set("keptTokenIds", kept);
   return object;
 }
 
@@ -300,7 +304,7 @@ constexpr std::pair<const char*, Verb> kVerbs[] = {
 
 Napi::Value create(const OpsBackend& backend, const Info& info) {
   const Napi::Env env = info.Env();
-  const std::shared_ptr<Ops> ops = backend.make(info[0].ToString(), info[1].ToNumber().Int32Value());
+  const std::shared_ptr<Ops> ops = backend.make(info[0].ToString(), info[1].ToNumber().Int32Value(), false);
   auto object = Napi::Object::New(env);
   object.Set("computePath", ops->compute_path());
   const auto add = [&](const char* name, auto verb) {

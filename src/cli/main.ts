@@ -14,6 +14,7 @@ import { registerChat } from "./chat.js";
 import { registerDoctor } from "./doctor.js";
 import { exitCodeOf } from "./failure.js";
 import { registerGenerate } from "./generate.js";
+import { registerRollout } from "./rollout.js";
 import { registerScore } from "./score.js";
 
 const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
@@ -23,6 +24,7 @@ const program = new Command("lockstep").description(description).version(version
 registerGenerate(program);
 registerChat(program);
 registerScore(program);
+registerRollout(program);
 registerBench(program);
 registerDoctor(program);
 

@@ -137,6 +137,11 @@ const samplingRows: Row[] = [
     { 5: infinity },
   ),
   ...option("promptLogprobs", "a boolean", 1, "true", null),
+  ...option("keptTokenIds", "a boolean", 1, "true", null),
+  ...[{}, { topK: 704 }, { topP: 1 - 1e-9, minP: 1e-50 }].map((filters): [object, RegExp] => [
+    { temperature: 1, keptTokenIds: true, ...filters },
+    /^Expected topK, topP, minP or temperature 0 with keptTokenIds but received none of them: every token .* \(704\)/,
+  ]),
   ...option("forcedTokens", "a token id in [0, 704)", [704], [-1], ["5"]),
   ...option("forcedTokens", "an array or a typed array of token ids", 5, "5", {}),
   ...option("forcedTokens", "at most 2048 token ids", { length: 2049 }, new Int32Array(2049)), // the context

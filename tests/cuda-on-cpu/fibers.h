@@ -20,14 +20,15 @@ struct Schedule {
   uint64_t seed = 1;          // of kRandom
   bool eager_copies = false;  // cp.async lands when issued (finds overwritten buffers); else at its wait
   bool peers = true;          // devices reach each other's memory
-  int64_t fail_launch = -1;   // this launch, counted from 0 over the process, spoils the context
+  int64_t fail_launch = -1;   // this launch, counted from 0 over the process, fails
+  int failure = 700;          // with this error (cudaErrorIllegalAddress); what spoils the context comes from every call after it
   bool graphs = true;         // steps can be captured
   bool late = false;          // streams do what they are asked when somebody waits for it
   bool report = false;        // at the process's end, how many graphs were launched, to stderr
 };
 
 // What launches use from now on; the environment variable LOCKSTEP_CUDA_ON_CPU ("reverse", "random:7", "eager",
-// "no-peers", "no-graphs", "late", "fail:N", "report", joined by commas) gives the first value.
+// "no-peers", "no-graphs", "late", "fail:N" or "fail:N:ERROR", "report", joined by commas) gives the first value.
 Schedule& schedule();
 
 // A rule of the execution model was broken: threads of a warp at different instructions, a deadlock, copies never
@@ -60,11 +61,11 @@ void copy_async(void* to, const void* from, int valid);
 void commit_copies();
 void wait_copies(int newest_groups_left);  // all but so many of the newest groups have landed
 
-// ---- an error that stays ----
+// ---- errors of the device ----
 
-void count_launch();
+int count_launch();  // the error of this launch; 0: none
 void count_graph();
-bool is_spoiled();
+int spoiled();  // the error that every call answers from now on; 0: none
 
 // ---- device memory: canaries around each allocation, looked at after every launch ----
 

@@ -38,6 +38,16 @@ const EXAMPLES = {
     expect(off).toBeGreaterThan(on);
     expect(lines[3]).toBe('  least likely: "on", most likely there: "off"');
   },
+  "perplexity.mjs"(lines) {
+    const perplexities = lines
+      .slice(0, 3)
+      .map((line) => Number(line.match(/^\d+ tokens in windows of \d+: perplexity (\d+\.\d+)$/)[1]));
+    // More context, fewer surprises; and the last window is the whole text.
+    expect(perplexities).toEqual(perplexities.toSorted((a, b) => b - a));
+    expect(perplexities.at(-1)).toBeGreaterThan(1);
+    expect(lines[3]).toMatch(/^-\d\.\d+ in all, -0\.\d+ a token: ".*bedroom.*off/);
+    expect(lines).toHaveLength(3 + 4);
+  },
   "samples.mjs"(lines) {
     expect(lines).toHaveLength(4 * 4 + 1);
     const sums = (kind) =>

@@ -50,6 +50,7 @@ export interface SampleRow {
   logprobs?: boolean;
   topLogprobs?: number;
   tokenIds?: number[];
+  keptTokenIds?: boolean;
 }
 
 export interface SampleResult {
@@ -61,6 +62,7 @@ export interface SampleResult {
   samplingLogprob: number;
   top: { token: number; logprob: number }[];
   tokenIdLogprobs: number[];
+  keptTokenIds: number[];
 }
 
 export interface Ops {

@@ -85,6 +85,8 @@ function samplingOf(random: () => number, index: number, vocab: number, maxToken
   };
   if (index % 2 === 0)
     Object.assign(options, { topK: pick(random, [0, 1, 20]), topP: pick(random, [1, 0.9]) });
+  const { temperature, topK, topP = 1 } = options;
+  options.keptTokenIds = temperature === 0 || Boolean(topK) || topP < 1;
   if (index % 3 === 1)
     Object.assign(options, { repetitionPenalty: 1.3, presencePenalty: 0.5, frequencyPenalty: 0.2 });
   if (index % 4 === 1) Object.assign(options, { minP: 0.05, minTokens: Math.min(4, maxTokens) });

@@ -20,9 +20,11 @@ class Memory {
  public:
   Memory(size_t bytes, int device, bool on_host) : device_(device), on_host_(on_host) {
     check(cudaSetDevice(device_), "choosing the device");
-    check(on_host_ ? cudaHostAlloc(&data_, bytes, cudaHostAllocPortable | cudaHostAllocMapped)
-                   : cudaMalloc(&data_, bytes),
-          "memory for collectives");
+    if (on_host_)
+      check(cudaHostAlloc(&data_, bytes, cudaHostAllocPortable | cudaHostAllocMapped),
+            "pinned host memory for collectives");
+    else
+      check_memory(cudaMalloc(&data_, bytes), bytes, "collectives");
     check(cudaMemset(data_, 0, bytes), "zeroing memory for collectives");
   }
   ~Memory() {

@@ -12,12 +12,14 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/memory.h"
+#include "ops/cuda/profiler.h"
 #include "ops/cuda/sampler.h"
 #include "ops/cuda/stream.h"
 #include "ops/ops.h"
@@ -27,7 +29,7 @@ namespace lockstep::cuda {
 class CudaOps final : public Ops {
  public:
   // `path`: what compute_path() says. Throws Error where the device cannot be used.
-  CudaOps(int device, std::string path);
+  CudaOps(int device, std::string path, bool profile);
   ~CudaOps() override;
 
   Stream& stream() { return stream_; }  // what the verbs are ordered on
@@ -41,6 +43,7 @@ class CudaOps final : public Ops {
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
   void wait() override { synchronize(); }
+  std::vector<KernelProfile> profile() override;
   void begin_step(const StepArrays& step) override;
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override;
   void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override;
@@ -101,6 +104,7 @@ class CudaOps final : public Ops {
 
   const int device_;
   const std::string path_;
+  std::optional<Profiler> profiler_;  // of stream_
   Stream stream_;
   size_t held_bytes_ = 0;  // of the buffers that are out
   std::map<std::tuple<const void*, int64_t, int64_t, int64_t>, std::pair<std::unique_ptr<Buffer>, int64_t>>

@@ -16,10 +16,8 @@ class DeviceBuffer final : public Buffer {
  public:
   DeviceBuffer(size_t bytes, cudaStream_t stream, size_t& held) : bytes_(bytes), held_(held) {
     if (bytes == 0) return;
-    if (cudaMalloc(reinterpret_cast<void**>(&data_), bytes) != cudaSuccess) {
-      (void)cudaGetLastError();  // this one is no reason to give up
-      throw Error("OUT_OF_MEMORY", "Cannot reserve " + std::to_string(bytes) + " bytes of device memory");
-    }
+    check_memory(cudaMalloc(reinterpret_cast<void**>(&data_), bytes), bytes,
+                 "weights, activations or KV cache");
     check(cudaMemsetAsync(data_, 0, bytes, stream), "zeroing memory");
     held_ += bytes_;
   }
@@ -44,9 +42,10 @@ constexpr int64_t kPieceElements = 8;  // BF16 values in 16 bytes: placed rows s
 
 }  // namespace
 
-CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::move(path)) {
+CudaOps::CudaOps(int device, std::string path, bool profile) : device_(device), path_(std::move(path)) {
   use_device();
   stream_.open(device_);
+  if (profile) stream_.set_profiler(profiler_.emplace());
 }
 
 CudaOps::~CudaOps() {
@@ -58,6 +57,12 @@ void CudaOps::use_device() const { check(cudaSetDevice(device_), "choosing the d
 void CudaOps::synchronize() {
   use_device();
   stream_.synchronize();
+}
+
+std::vector<KernelProfile> CudaOps::profile() {
+  if (!profiler_) return {};
+  synchronize();
+  return profiler_->collect();
 }
 
 std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
@@ -244,8 +249,8 @@ void CudaOps::build_tiles(int32_t group, int32_t head_dim) {
         "sending tiles");
 }
 
-std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path) {
-  return std::make_unique<CudaOps>(device, path);
+std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path, bool profile) {
+  return std::make_unique<CudaOps>(device, path, profile);
 }
 
 }  // namespace lockstep::cuda

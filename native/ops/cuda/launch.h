@@ -19,11 +19,12 @@ class Spoiled {
     const std::lock_guard lock(get().mutex_);
     return get().reason_;
   }
-  // Asks CUDA whether the error stays.
-  static void look(const std::string& error) {
-    if (cudaFree(nullptr) == cudaSuccess) return;
+  // Asks CUDA whether the error stays. What to say: the error, or the first of those that stay.
+  static std::string cause(const std::string& error) {
+    if (cudaFree(nullptr) == cudaSuccess) return error;
     const std::lock_guard lock(get().mutex_);
     if (get().reason_.empty()) get().reason_ = error;
+    return get().reason_;
   }
 
  private:
@@ -40,8 +41,20 @@ inline void check(cudaError_t error, const char* what) {
   (void)cudaGetLastError();
   const std::string text = std::string("CUDA: ") + what + ": " + cudaGetErrorString(error);
   if (error == cudaErrorMemoryAllocation) throw Error("OUT_OF_MEMORY", text);
-  Spoiled::look(text);
-  throw Error("ENGINE_FAILED", text);
+  throw Error("ENGINE_FAILED", Spoiled::cause(text));
+}
+
+// Of an allocation of device memory: what is missing is told in numbers.
+inline void check_memory(cudaError_t error, size_t bytes, const char* what) {
+  if (error != cudaErrorMemoryAllocation) return check(error, what);
+  (void)cudaGetLastError();
+  size_t free = 0, total = 0;
+  (void)cudaMemGetInfo(&free, &total);
+  throw Error("OUT_OF_MEMORY",
+              "Cannot reserve " + std::to_string(bytes) + " bytes for " + what + ": " + std::to_string(free) +
+                  " of the device's " + std::to_string(total) +
+                  " bytes are free. Lower kvCacheTokens, maxBatchTokens or maxSequences, or free "
+                  "memory there");
 }
 
 template <class... Parameters, class... Arguments>

@@ -20,7 +20,10 @@ std::byte* Growing::at_least(size_t bytes) {
   data_ = nullptr;
   bytes_ = 0;
   void* memory = nullptr;
-  check(pinned_host_ ? cudaMallocHost(&memory, bytes) : cudaMalloc(&memory, bytes), "memory for a step");
+  if (pinned_host_)
+    check(cudaMallocHost(&memory, bytes), "pinned host memory for a step");
+  else
+    check_memory(cudaMalloc(&memory, bytes), bytes, "workspaces");
   data_ = static_cast<std::byte*>(memory);
   bytes_ = bytes;
   return data_;

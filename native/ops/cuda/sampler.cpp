@@ -26,7 +26,7 @@ struct Carver {
 // Whether the row's kept tokens must be put in order.
 bool needs_order(const SampleRow& row, int32_t vocabulary) {
   if (row.top_logprobs > 0) return true;
-  return row.temperature > 0 && ((row.top_k > 0 && row.top_k < vocabulary) || row.top_p < 1 || row.min_p > 0);
+  return row.temperature > 0 && row.filtered(vocabulary);
 }
 
 SamplingCall call_of_size(int32_t rows, int32_t vocabulary) {
@@ -70,6 +70,10 @@ SampleResult read_result(const SamplingCall& call, const DeviceRow& row, const D
   const double* const logprobs = call.list_logprobs + row.lists_at;
   for (int32_t j = 0; j < from.top_count; ++j) result.top.push_back({tokens[j], logprobs[j]});
   result.token_id_logprobs.assign(logprobs + row.top_logprobs, logprobs + row.top_logprobs + row.ids);
+  if (row.kept_at < 0) return result;
+  const int32_t* const kept = call.kept_ids + row.kept_at;
+  result.kept_token_ids.assign(kept, kept + from.kept_count);
+  std::ranges::sort(result.kept_token_ids);
   return result;
 }
 
@@ -106,7 +110,7 @@ void Sampler::sample(OpenSamples& samples, std::span<SampleResult> results, Matr
   if (rows.empty()) return;
   rows_.clear();
   words_.clear();
-  int32_t originals = 0, lists = 0, ordered = 0;
+  int32_t originals = 0, lists = 0, ordered = 0, kept = 0;
   bool drawn = false;
   const auto append = [&](auto list) {  // of 32-bit words
     const int32_t at = static_cast<int32_t>(words_.size());
@@ -134,6 +138,7 @@ void Sampler::sample(OpenSamples& samples, std::span<SampleResult> results, Matr
     d.originals_at = originals, originals += d.history + d.bias + d.banned;
     d.lists_at = lists, lists += d.top_logprobs + d.ids;
     d.candidates = needs_order(row, vocabulary) ? ordered++ : -1;
+    d.kept_at = row.kept_token_ids ? kept : -1, kept += row.most_kept(vocabulary);
     drawn = drawn || row.temperature > 0;
     rows_.push_back(d);
   }
@@ -145,13 +150,16 @@ void Sampler::sample(OpenSamples& samples, std::span<SampleResult> results, Matr
   const size_t input_bytes = row_bytes + words_.size() * sizeof(int32_t);
   const size_t originals_count = static_cast<size_t>(originals), list_count = static_cast<size_t>(lists);
   const size_t output_bytes = carve_output(call, nullptr, list_count);
-  if (!samples.input_.has_room(input_bytes) || !samples.output_.has_room(output_bytes)) {
+  const size_t kept_bytes = static_cast<size_t>(kept) * sizeof(int32_t);
+  if (!samples.input_.has_room(input_bytes) || !samples.output_.has_room(output_bytes) ||
+      !samples.kept_.has_room(kept_bytes)) {
     stream.synchronize();
     samples.read();
   }
-  std::byte *const host = samples.input_.take(input_bytes), *const output_host =
-                                                                samples.output_.take(output_bytes);
-  samples.calls_.push_back({results, host, output_host, list_count});
+  std::byte* const host = samples.input_.take(input_bytes);
+  std::byte* const output_host = samples.output_.take(output_bytes);
+  auto* const kept_ids = reinterpret_cast<int32_t*>(samples.kept_.take(kept_bytes));
+  samples.calls_.push_back({results, host, output_host, list_count, kept_ids});
 
   std::byte* const input = input_device_.at_least(input_bytes);
   std::memcpy(host, rows_.data(), row_bytes);
@@ -164,25 +172,30 @@ void Sampler::sample(OpenSamples& samples, std::span<SampleResult> results, Matr
   carve_work(call, work_.at_least(carve_work(call, nullptr, originals_count)), originals_count);
   std::byte* const output = output_device_.at_least(output_bytes);
   carve_output(call, output, list_count);
+  if (kept > 0) call.kept_ids = kept_ids;
   if (ordered > 0) call.keys = reinterpret_cast<uint64_t*>(keys_.at_least(key_bytes(call, ordered)));
 
-  cuda::sample(call, {.lists = lists > 0, .order = ordered > 0, .adjusted = originals > 0, .drawn = drawn},
-               stream);
+  cuda::sample(
+      call,
+      {.lists = lists > 0, .order = ordered > 0, .adjusted = originals > 0, .drawn = drawn, .kept = kept > 0},
+      stream);
   check(cudaMemcpyAsync(output_host, output, output_bytes, cudaMemcpyDeviceToHost, stream.get()),
         "reading samples");
 }
 
 void OpenSamples::read() {
-  for (const auto& [results, input, output, lists] : calls_) {
+  for (const auto& [results, input, output, lists, kept_ids] : calls_) {
     const auto* const rows = reinterpret_cast<const DeviceRow*>(input);
     SamplingCall call = {};
     call.rows = static_cast<int32_t>(results.size());
+    call.kept_ids = kept_ids;
     carve_output(call, output, lists);
     for (size_t i = 0; i < results.size(); ++i) results[i] = read_result(call, rows[i], call.results[i]);
   }
   calls_.clear();
   input_.give_back();
   output_.give_back();
+  kept_.give_back();
 }
 
 }  // namespace lockstep::cuda

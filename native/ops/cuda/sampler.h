@@ -31,10 +31,11 @@ struct DeviceRow {
   int32_t originals_at;  // in SamplingCall::originals
   int32_t lists_at;      // in SamplingCall::list_*: top_logprobs entries, then ids
   int32_t candidates;    // row of SamplingCall::keys; -1 where the row needs no order
+  int32_t kept_at;       // in SamplingCall::kept_ids; -1 where they are not asked for
 };
 
 struct DeviceResult {
-  int32_t token, finite, all_banned, top_count;
+  int32_t token, finite, all_banned, top_count, kept_count;
   double logprob, temperature_logprob, sampling_logprob;
 };
 
@@ -75,12 +76,16 @@ struct SamplingCall {
   DeviceResult* results;  // [rows]
   int32_t* list_tokens;
   double* list_logprobs;
+  // What filters left, unordered: pinned host memory, since there is room for whole vocabularies, and mostly
+  // little to send.
+  int32_t* kept_ids;
   int32_t* sampled;  // [rows]: the tokens again, for the next step's embedding; -1 where there is none
 };
 struct SamplingNeeds {  // of some row
   bool lists, order;    // log probabilities of other tokens; tokens in their order
   bool adjusted;        // a penalty, bias or ban
   bool drawn;           // a temperature above 0
+  bool kept;            // a list of kept tokens
 };
 // Launches everything; results are there once the stream has got so far.
 void sample(const SamplingCall& call, const SamplingNeeds& needs, Stream& stream);
@@ -99,8 +104,9 @@ class OpenSamples {
     std::span<SampleResult> results;
     std::byte *input, *output;
     size_t lists;
+    int32_t* kept_ids;
   };
-  Pieces input_, output_;
+  Pieces input_, output_, kept_;
   std::vector<Call> calls_;
 };
 

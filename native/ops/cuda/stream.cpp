@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "ops/cuda/launch.h"
+#include "ops/cuda/profiler.h"
 
 namespace lockstep::cuda {
 namespace {
@@ -37,6 +38,11 @@ void Stream::open(int device) {
   runs_ahead_ = wanted("ahead");
 }
 
+void Stream::set_profiler(Profiler& profiler) {
+  profiler_ = &profiler;
+  overlaps_ = false;
+}
+
 Stream::~Stream() {
   for (const Graph& graph : graphs_)
     if (graph.executable != nullptr) cudaGraphExecDestroy(graph.executable);
@@ -47,11 +53,12 @@ void Stream::synchronize() { check(cudaStreamSynchronize(get()), "waiting for th
 
 void Stream::begin_step(bool keep) {
   send();
-  keeping_ = keep && replays_;
+  keeping_ = (keep && replays_) || profiler_ != nullptr;
 }
 
-void Stream::add(const Call& call, const std::byte* arguments, size_t bytes) {
+void Stream::add(const Launch& declared, const Call& call, const std::byte* arguments, size_t bytes) {
   if (call.sizes[0] == 0 || call.sizes[1] == 0 || call.sizes[2] == 0) return;
+  if (profiler_ != nullptr) profiler_->declare(declared);
   if (!keeping_) return launch(call, arguments);
   const auto append = [&](const void* data, size_t size) {
     const auto* const from = static_cast<const std::byte*>(data);
@@ -84,7 +91,9 @@ void Stream::launch(const Call& call, const std::byte* arguments) {
   config.stream = stream_;
   config.attrs = &overlap;
   config.numAttrs = overlaps_ ? 1 : 0;
+  if (profiler_ != nullptr) profiler_->begin(stream_);
   check(call.run(config, call.kernel, arguments), call.name);
+  if (profiler_ != nullptr) profiler_->end(stream_);
 }
 
 void Stream::play(const Tape& tape) {
@@ -101,6 +110,10 @@ void Stream::play(const Tape& tape) {
 void Stream::send() {
   if (tape_.empty()) return;
   const Tape tape = std::exchange(tape_, {});  // gone, too, where a launch fails
+  if (profiler_ != nullptr) {
+    profiler_->hold(stream_);
+    return play(tape);
+  }
   Graph& graph = remembered(tape);
   graph.last_use = ++uses_;
   if (graph.executable != nullptr)

@@ -1,4 +1,4 @@
-// A backend that hands every verb on to another: what the canaries and faults derive from, to change one of them.
+// A backend that hands every verb on to another: what derives from it changes some of them.
 #pragma once
 #include <memory>
 #include <string>
@@ -6,7 +6,7 @@
 
 #include "ops/ops.h"
 
-namespace lockstep::testing {
+namespace lockstep {
 
 // Everything is the wrapped backend's, on its threads.
 class Delegate : public Ops {
@@ -24,6 +24,7 @@ class Delegate : public Ops {
     inner_->download(host, device, bytes);
   }
   void wait() override { inner_->wait(); }
+  std::vector<KernelProfile> profile() override { return inner_->profile(); }
   void begin_step(const StepArrays& step) override { inner_->begin_step(step); }
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override {
     inner_->embed(y, table, ids);
@@ -70,4 +71,4 @@ class Delegate : public Ops {
   std::string path_;
 };
 
-}  // namespace lockstep::testing
+}  // namespace lockstep

@@ -58,7 +58,8 @@ const kTypeScript = {
   "turns.ts": { may: [] },
   "devices.ts": { may: ["errors.ts", "check.ts", "native.ts"] },
   "hub/": { may: ["errors.ts", "checkpoint/"], packages: ["@huggingface/hub"] },
-  "connection.ts": { may: ["errors.ts", "native.ts", "turns.ts"] },
+  "connection.ts": { may: ["errors.ts", "native.ts", "signals.ts", "turns.ts"] },
+  "control.ts": { may: ["check.ts", "connection.ts", "native.ts", "signals.ts"] },
   "floors.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts"] },
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },
@@ -87,6 +88,7 @@ const kTypeScript = {
     may: [
       "requests.ts",
       "check.ts",
+      "control.ts",
       "devices.ts",
       "load.ts",
       "errors.ts",
@@ -107,6 +109,7 @@ const kTypeScript = {
     may: [
       ...["sampling-distribution.ts", "floors.ts"],
       ...["errors.ts", "options.ts", "prompt.ts", "score.ts", "stream.ts", "engine.ts", "doctor.ts"],
+      "control.ts",
       ...["chat/types.ts", "tokenizer/tokenizer.ts"],
     ],
   },

@@ -5,6 +5,7 @@
 import { itemsOf, reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection } from "./connection.js";
+import { EngineControl, type PauseOptions } from "./control.js";
 import { placeRanks } from "./devices.js";
 import {
   type ErrorCode,
@@ -96,6 +97,7 @@ export class Engine {
   readonly #connection: Connection;
   #samplingContext: SamplingContext;
   readonly #requests: Requests;
+  readonly #control: EngineControl;
   readonly #rejected = new ErrorTally();
   #closing: Promise<void> | undefined;
 
@@ -147,6 +149,7 @@ export class Engine {
     this.#samplingContext = { vocabSize, defaults: generationConfig, eosTokenIds: reachable };
     this.#connection = new Connection(nativeSpec(checkpoint, limits, options), limits.maxQueue);
     this.#requests = new Requests(this.#connection, limits, this.#rejected);
+    this.#control = new EngineControl(this.#connection);
   }
 
   async #loaded(): Promise<void> {
@@ -245,6 +248,21 @@ export class Engine {
     const [result] = results as [Score];
     if (result.error) throw result.error;
     return result;
+  }
+
+  /** Nothing is computed from when this resolves until continue(). Requests may be made, aborted and waited for meanwhile. */
+  pause(options?: PauseOptions): Promise<void> {
+    return this.#control.pause(options);
+  }
+
+  /** Ends pause(). */
+  continue(): void {
+    this.#control.continue();
+  }
+
+  /** Frees what the prefix cache holds for no request; what requests are using stays. */
+  flushCache(): Promise<void> {
+    return this.#control.flushCache();
   }
 
   /** Synchronous; counts since load. */

@@ -1,5 +1,6 @@
 /** Public exports only. */
 export type { ChatMessage, Tool, ToolCall } from "./chat/types.js";
+export type { PauseOptions, RunningMode } from "./control.js";
 export { type DoctorReport, doctor } from "./doctor.js";
 export { Engine, type EngineStats, type Samples } from "./engine.js";
 export { type ErrorCode, type ErrorCounts, LockstepError } from "./errors.js";

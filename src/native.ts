@@ -105,13 +105,27 @@ export const Column = {
 /** Values of the finish column. */
 export const Finish = { none: 0, stop: 1, length: 2, abort: 3, error: 4 } as const;
 
+/** What is asked of the engine as a whole. Mirrors native/engine/control.h. */
+export interface NativeControl {
+  id: number;
+  kind: number; // ControlKind
+  running: number; // Running
+}
+
+export const ControlKind = { pause: 0, continue: 1, flush: 2 } as const;
+
+/** What becomes of requests that have begun. */
+export const Running = { wait: 0, abort: 1, continue: 2 } as const;
+
 /** One per step at most: a row for each request that took a token or ended. */
 export interface NativeEvent {
-  kind: "loaded" | "step" | "failed" | "closed";
+  kind: "loaded" | "step" | "done" | "failed" | "closed";
   rows: Float64Array; // [requests, Column.count]
   details: NativeDetails[];
   computePath?: string;
   numBlocks?: number;
+  /** With "done": the control that was carried out, or was not where there is a code ("CANCELLED": nor will it be). */
+  control?: number;
   code?: string;
   message?: string;
   /** What making this object out of the engine's event took of the JavaScript thread. */
@@ -141,6 +155,10 @@ export interface NativeStats {
 export interface NativeEngine {
   submit(request: NativeRequest): void;
   end(id: number, stopped: boolean): void;
+  /** Answered by one "done" event; by none where the engine fails or is closed before. */
+  control(control: NativeControl): void;
+  /** Takes a control back that has not begun. */
+  cancel(control: number): void;
   /** Keep the process alive, or not, while this engine has events to come. */
   ref(): void;
   unref(): void;

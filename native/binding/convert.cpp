@@ -103,6 +103,8 @@ const char* kind_name(EngineEvent::Kind kind) {
       return "loaded";
     case EngineEvent::Kind::kStep:
       return "step";
+    case EngineEvent::Kind::kDone:
+      return "done";
     case EngineEvent::Kind::kFailed:
       return "failed";
     case EngineEvent::Kind::kClosed:
@@ -224,6 +226,14 @@ std::unique_ptr<Request> to_request(const Napi::Object& object, int32_t vocab_si
   return request;
 }
 
+Control to_control(const Napi::Object& object) {
+  Control control;
+  control.id = static_cast<uint64_t>(number(object, "id"));
+  control.kind = static_cast<Control::Kind>(integer(object, "kind"));
+  control.running = static_cast<Running>(integer(object, "running"));
+  return control;
+}
+
 Napi::Object from_event(Napi::Env env, EngineEvent& event) {
   constexpr size_t kColumns = 7;
   auto rows = doubles(env, event.requests.size() * kColumns);
@@ -248,7 +258,9 @@ Napi::Object from_event(Napi::Env env, EngineEvent& event) {
     object.Set("computePath", Napi::String::New(env, event.compute_path));
     object.Set("numBlocks", Napi::Number::New(env, event.num_blocks));
   }
-  if (event.kind == EngineEvent::Kind::kFailed) {
+  if (event.kind == EngineEvent::Kind::kDone)
+    object.Set("control", Napi::Number::New(env, static_cast<double>(event.control)));
+  if (!event.code.empty()) {
     object.Set("code", Napi::String::New(env, event.code));
     object.Set("message", Napi::String::New(env, event.message));
   }

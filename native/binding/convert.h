@@ -20,6 +20,8 @@ SamplingParams to_sampling_params(const Napi::Object& object, int32_t vocab_size
 // NativeRequest. most_tokens: what the KV pool holds, so prompt and maxTokens at most.
 std::unique_ptr<Request> to_request(const Napi::Object& object, int32_t vocab_size, int64_t most_tokens);
 
+Control to_control(const Napi::Object& object);  // NativeControl
+
 // NativeEvent. Where the logprobs of one request cannot be converted, that request's event becomes its error
 // (in `event`, too), and the others are delivered.
 Napi::Object from_event(Napi::Env env, EngineEvent& event);

@@ -35,6 +35,8 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
                        {
                            InstanceMethod<&EngineObject::submit>("submit"),
                            InstanceMethod<&EngineObject::end>("end"),
+                           InstanceMethod<&EngineObject::control>("control"),
+                           InstanceMethod<&EngineObject::cancel>("cancel"),
                            InstanceMethod<&EngineObject::ref>("ref"),
                            InstanceMethod<&EngineObject::unref>("unref"),
                            InstanceMethod<&EngineObject::stats>("stats"),
@@ -77,6 +79,17 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
     if (connection_->engine() != nullptr)
       connection_->engine()->end(static_cast<uint64_t>(info[0].As<Napi::Number>().DoubleValue()),
                                  stopped ? FinishReason::kStop : FinishReason::kAbort);
+  }
+
+  void control(const Napi::CallbackInfo& info) {
+    Control control = to_control(info[0].As<Napi::Object>());
+    if (connection_->engine() != nullptr) connection_->engine()->control(std::move(control));
+  }
+
+  // cancel(id)
+  void cancel(const Napi::CallbackInfo& info) {
+    if (connection_->engine() != nullptr)
+      connection_->engine()->cancel(static_cast<uint64_t>(info[0].As<Napi::Number>().DoubleValue()));
   }
 
   void ref(const Napi::CallbackInfo& info) {

@@ -43,6 +43,7 @@ void Scheduler::admit() {
   const size_t most = std::min(limits_.max_sequences, limits_.max_batch_tokens);
   while (!waiting_.empty() && running_.size() < most && budget_ > 0) {
     Request* request = waiting_.front();
+    if (hold_new_ && !begun(*request)) return;
     if (!start(request)) return;
     waiting_.pop_front();
     running_.push_back(request);
@@ -123,6 +124,10 @@ void Scheduler::preempt_newest() {
   give_back(victim);
   waiting_.push_front(victim);
   ++preemptions_;
+}
+
+void Scheduler::preempt_all() {
+  while (!running_.empty()) preempt_newest();
 }
 
 }  // namespace lockstep

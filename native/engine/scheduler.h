@@ -42,8 +42,16 @@ class Scheduler {
   void remove(Request* request);
 
   // The next step; valid until the next call. Empty only where nothing is waiting or running: a request that
-  // runs alone always finds its blocks, and one that waits alone is admitted.
+  // runs alone always finds its blocks, and one that waits alone is admitted, unless new ones are held.
   std::span<const Scheduled> schedule();
+
+  // Whether requests that have never been admitted must wait.
+  void hold_new(bool hold) { hold_new_ = hold; }
+  // Whether no request has begun: been admitted, preempted since or not.
+  bool drained() const { return running_.empty() && (waiting_.empty() || !begun(*waiting_.front())); }
+  // K and V of all running requests are given up; they will be recomputed.
+  void preempt_all();
+  static bool begun(const Request& request) { return request.cached_tokens >= 0; }
 
   // After the step: its tokens are in the cache, and the blocks they filled can be shared.
   void mark_computed(const Scheduled& scheduled);
@@ -69,9 +77,10 @@ class Scheduler {
 
   BlockPool& pool_;
   const SchedulerLimits limits_;
-  std::deque<Request*> waiting_;   // oldest first
+  std::deque<Request*> waiting_;   // oldest first, so those that were preempted before new ones
   std::vector<Request*> running_;  // oldest first
   std::vector<Scheduled> scheduled_;
+  bool hold_new_ = false;
   int32_t budget_ = 0;  // tokens the step under construction can still take
   uint64_t preemptions_ = 0;
   uint64_t cached_tokens_ = 0, full_hits_ = 0, partial_hits_ = 0;

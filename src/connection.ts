@@ -17,6 +17,7 @@ import {
   type NativeRequest,
   type NativeStats,
   native,
+  nativeError,
 } from "./native.js";
 import { onAbort } from "./signals.js";
 import { forEachInTurns, TurnTimer } from "./turns.js";
@@ -33,6 +34,8 @@ export interface RequestEvent {
   sampled?: NativeLogprobs | undefined;
   scored?: NativeLogprobs | undefined;
   error?: LockstepError | undefined;
+  /** Of the weights that the step computed with. */
+  weightVersion: number;
 }
 
 export type RequestListener = (event: RequestEvent) => void;
@@ -44,6 +47,8 @@ export class Connection {
   computePath = "";
   /** Of the KV cache; set once loaded. */
   numBlocks = 0;
+  /** Of the weights in use. */
+  weightVersion = 0;
   /** Of the turns in which this engine's requests or events are worked on. */
   readonly turns = new TurnTimer();
   readonly #failed = new ErrorTally();
@@ -103,10 +108,7 @@ export class Connection {
     try {
       this.#native.submit({ ...request, id });
     } catch (error) {
-      throw new LockstepError(
-        (error as { code?: ErrorCode }).code ?? "ENGINE_FAILED",
-        (error as Error).message,
-      );
+      throw nativeError(error);
     }
     if (this.#isIdle) this.#hold();
     this.#open.set(id, listener);
@@ -124,6 +126,7 @@ export class Connection {
    */
   async control(control: Omit<NativeControl, "id">, signal?: AbortSignal): Promise<NativeEvent> {
     this.checkUsable();
+    signal?.throwIfAborted();
     const id = this.#nextId++;
     this.#native.control({ ...control, id });
     if (this.#isIdle) this.#hold();
@@ -192,6 +195,7 @@ export class Connection {
       this.numBlocks = event.numBlocks ?? 0;
       this.#settleLoad?.(undefined);
     } else if (event.kind === "done") {
+      this.weightVersion = event.weightVersion;
       this.#answer(event.control!, event);
       this.#release();
     } else if (event.kind === "failed") {
@@ -214,7 +218,7 @@ export class Connection {
   }
 
   /** Each row of the event to its request. */
-  async #dispatch({ rows, details }: NativeEvent): Promise<void> {
+  async #dispatch({ rows, details, weightVersion }: NativeEvent): Promise<void> {
     let nextDetail = 0;
     await forEachInTurns({ length: rows.length / Column.count }, (_, row) => {
       this.turns.enter();
@@ -238,6 +242,7 @@ export class Connection {
         sampled: detail?.sampled,
         scored: detail?.scored,
         error,
+        weightVersion,
       });
     });
     if (rows.length > 0) this.#release();

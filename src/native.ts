@@ -5,7 +5,7 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { StoredDtype } from "./checkpoint/expected-tensors.js";
-import { LockstepError } from "./errors.js";
+import { type ErrorCode, LockstepError } from "./errors.js";
 
 export interface NativeModelConfig {
   hiddenSize: number;
@@ -21,10 +21,14 @@ export interface NativeModelConfig {
   ropeScale: number;
 }
 
-export interface NativeEngineSpec {
-  config: NativeModelConfig;
+/** Where a checkpoint's tensors lie. */
+export interface NativeTensorTable {
   files: { path: string; sizeBytes: number }[];
   tensors: { name: string; dtype: StoredDtype; file: number; offsetBytes: number; shape: number[] }[];
+}
+
+export interface NativeEngineSpec extends NativeTensorTable {
+  config: NativeModelConfig;
   /** Copy all weights into memory instead of using the mapped files. */
   copyWeights: boolean;
   ranks: number;
@@ -110,18 +114,33 @@ export interface NativeControl {
   id: number;
   kind: number; // ControlKind
   running: number; // Running
+  /** Of update; handed over. */
+  weights?: NativeStagedWeights;
+  version?: number;
 }
 
-export const ControlKind = { pause: 0, continue: 1, flush: 2 } as const;
+export const ControlKind = { pause: 0, continue: 1, flush: 2, update: 3 } as const;
 
 /** What becomes of requests that have begun. */
 export const Running = { wait: 0, abort: 1, continue: 2 } as const;
+
+/** Weights on their way into an engine. Errors have a code; NaN and infinity are INVALID_CHECKPOINT. */
+export interface NativeStagedWeights {
+  /** Without files: elements [first, ...) of a tensor. */
+  write(name: string, first: number, dtype: StoredDtype, bytes: Uint8Array): void;
+  /** With files: everything, off the JavaScript thread. */
+  read(copy: boolean): Promise<void>;
+  /** read() rejects soon. */
+  cancel(): void;
+}
 
 /** One per step at most: a row for each request that took a token or ended. */
 export interface NativeEvent {
   kind: "loaded" | "step" | "done" | "failed" | "closed";
   rows: Float64Array; // [requests, Column.count]
   details: NativeDetails[];
+  /** Of the weights that the step computed with. */
+  weightVersion: number;
   computePath?: string;
   numBlocks?: number;
   /** With "done": the control that was carried out, or was not where there is a code ("CANCELLED": nor will it be). */
@@ -182,6 +201,10 @@ export interface NativeCudaStatus {
 
 export interface NativeAddon {
   NativeEngine: new (spec: NativeEngineSpec, listener: (event: NativeEvent) => void) => NativeEngine;
+  /** Without files, memory for all tensors is taken. */
+  StagedWeights: new (
+    table: NativeTensorTable,
+  ) => NativeStagedWeights;
   samplingDistribution(
     logits: Float32Array,
     sampling: NativeSampling,
@@ -214,4 +237,10 @@ export function native(): NativeAddon {
     const reason = `The native addon could not be loaded from ${addonPath}: ${(cause as Error).message}`;
     throw new LockstepError("NOT_SUPPORTED", reason, { cause });
   }
+}
+
+/** What native code threw, with its code. */
+export function nativeError(error: unknown): LockstepError {
+  const { code, message } = error as { code?: ErrorCode; message: string };
+  return new LockstepError(code ?? "ENGINE_FAILED", message);
 }

@@ -26,6 +26,13 @@ export interface Usage {
   cachedTokens: number;
 }
 
+/** Output tokens [from, to) were drawn with the weights of this version. */
+export interface WeightSpan {
+  version: number;
+  from: number;
+  to: number;
+}
+
 export interface Generation {
   /** The output without special tokens and without what stopped it; "" where the checkpoint has no tokenizer. */
   text: string;
@@ -47,7 +54,10 @@ export interface Generation {
   seed: number;
   sampleIndex: number;
   usage: Usage;
+  /** Of the weights at the end. */
   weightVersion: number;
+  /** Which weights drew which output tokens. */
+  weightVersions: WeightSpan[];
   toolCalls?: ToolCall[];
   /** In an array result: why this element ended early. The rest of the element is what exists. */
   error?: LockstepError;
@@ -106,6 +116,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
       sampleIndex: sampling.sampleIndex,
       usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
       weightVersion,
+      weightVersions: [],
     };
   }
 
@@ -169,6 +180,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
   #takeToken(event: RequestEvent): void {
     const generation = this.#generation;
     generation.tokens.push(event.token);
+    extend(generation.weightVersions, event.weightVersion);
     generation.logprobs?.push(event.logprob);
     generation.temperatureLogprobs?.push(event.temperatureLogprob);
     generation.samplingLogprobs?.push(event.samplingLogprob);
@@ -189,7 +201,8 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     this.#generation.stop = stop;
   }
 
-  #end({ finish, error, cachedTokens = 0, scored }: Partial<RequestEvent> & { finish: number }): void {
+  #end(event: Partial<RequestEvent> & { finish: number }): void {
+    const { finish, error, cachedTokens = 0, scored, weightVersion } = event;
     if (!this.#stopped) {
       this.#takeText(this.#decode?.flush() ?? ""); // half a character may end in a stop string
       const held = this.#matcher.flush();
@@ -198,6 +211,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     }
     const generation = this.#generation;
     generation.text = this.#text.join("");
+    generation.weightVersion = weightVersion ?? generation.weightVersion;
     generation.usage.completionTokens = generation.tokens.length;
     generation.usage.cachedTokens = Math.max(0, cachedTokens);
     if (this.#sampling.promptLogprobs) generation.promptLogprobs = [null, ...(scored?.logprobs ?? [])];
@@ -235,4 +249,12 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     this.#wake = undefined;
     wake?.();
   }
+}
+
+/** One more output token, drawn with these weights. */
+function extend(spans: WeightSpan[], version: number): void {
+  const last = spans.at(-1);
+  const to = (last?.to ?? 0) + 1;
+  if (last?.version === version) last.to = to;
+  else spans.push({ version, from: to - 1, to });
 }

@@ -38,7 +38,7 @@ std::unique_ptr<CommGroup> make_group(std::span<const int> devices, const CommLi
 // ---- what the library exports, by the name lockstep_cuda_backend ----
 
 // Library and addon are built together and hold C++ types in common: this changes whenever one of those does.
-constexpr int kCudaBackendVersion = 1;
+constexpr int kCudaBackendVersion = 2;
 
 struct CudaBackend {
   int version;  // kCudaBackendVersion; read before anything else

@@ -2,8 +2,6 @@
 // each is answered by one kDone event. Engine thread only, once posted.
 #pragma once
 #include <cstdint>
-#include <memory>
-#include <string>
 
 #include "checkpoint/tensor_store.h"
 
@@ -18,10 +16,12 @@ enum class Running : uint8_t {
 };
 
 struct Control {
-  enum class Kind : uint8_t { kPause, kContinue, kFlush };
+  enum class Kind : uint8_t { kPause, kContinue, kFlush, kUpdate };
   uint64_t id = 0;
   Kind kind = Kind::kPause;
-  Running running = Running::kWait;  // of kPause
+  Running running = Running::kWait;  // of kPause and kUpdate
+  TensorStore weights = {};          // of kUpdate: loaded, and its values checked
+  uint64_t version = 0;              // of kUpdate: what the new weights are called
 };
 
 }  // namespace lockstep

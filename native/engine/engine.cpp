@@ -117,6 +117,7 @@ void Engine::handle_commands(Parts& parts, bool wait) {
 void Engine::handle(Parts& parts, Submit& submit) {
   Request* const request = submit.request.get();
   parts.stats.prompt_tokens += static_cast<uint64_t>(request->prompt_length);
+  request->root.back() = weight_version_;
   parts.scheduler.add(request);
   open_.try_emplace(request->id).first->second = std::move(submit.request);
 }
@@ -167,7 +168,8 @@ void Engine::step(Parts& parts) {
 
 void Engine::publish(EngineEvent::Kind kind, const std::string& code, const std::string& message) {
   if (events_.empty() && kind == EngineEvent::Kind::kStep) return;
-  auto event = std::make_unique<EngineEvent>(EngineEvent{.kind = kind, .code = code, .message = message});
+  auto event = std::make_unique<EngineEvent>(
+      EngineEvent{.kind = kind, .weight_version = weight_version_, .code = code, .message = message});
   event->requests.swap(events_);  // nothing can fail from here on
   listener_(std::move(event));
 }

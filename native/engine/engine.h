@@ -76,10 +76,15 @@ struct EngineEvent {
   enum class Kind { kLoaded, kStep, kDone, kFailed, kClosed };
   Kind kind = Kind::kStep;
   std::vector<RequestEvent> requests = {};
+  uint64_t weight_version = 0;          // of the weights that the step computed with
   std::string compute_path = {};        // with kLoaded
   int32_t num_blocks = 0;               // with kLoaded: of the KV cache
   uint64_t control = 0;                 // with kDone: whose answer this is
   std::string code = {}, message = {};  // with kFailed: the cause; with kDone: why it was not done
+};
+
+struct Failure {
+  std::string code, message;
 };
 
 class Engine {
@@ -133,9 +138,11 @@ class Engine {
   // engine_control.cpp:
   void carry_out_controls(Parts& parts);
   bool carry_out(Parts& parts, Control& control);
-  void settle_running(Parts& parts, const Control& control);
+  Failure refusal_of(const Parts& parts, const Control& control) const;
   void perform(Parts& parts, Control& control);
-  void answer(uint64_t control_id, const std::string& code = {}, const std::string& message = {});
+  void abort_begun(Parts& parts);
+  void forget_computed(Parts& parts);
+  void answer(uint64_t control_id, const Failure& refusal);
   void check_files(Parts& parts, bool after_idle);
   void step(Parts& parts);
   void publish(EngineEvent::Kind kind, const std::string& code = {}, const std::string& message = {});
@@ -154,6 +161,7 @@ class Engine {
   std::vector<RequestEvent> events_;                             // since the last publish()
   std::deque<Control> controls_;                                 // not answered yet
   bool paused_ = false;
+  uint64_t weight_version_ = 0;
 
   mutable std::mutex stats_mutex_;
   EngineStats stats_;  // guarded by stats_mutex_

@@ -39,7 +39,7 @@ const kNative = {
   "engine/": { may: ["model/", "cache/", "checkpoint/", "ops/", "comm/", "base/"] },
   // cpu_ops.h: what doctor asks
   "binding/": {
-    may: ["engine/", "base/", "ops/cpu/cpu_ops.h", "backend/registry.h"],
+    may: ["engine/", "checkpoint/", "base/", "ops/cpu/cpu_ops.h", "backend/registry.h"],
     system: /^napi\.h$/,
   },
   "testing/": { may: [""], system: /^napi\.h$/ },
@@ -59,7 +59,13 @@ const kTypeScript = {
   "turns.ts": { may: [] },
   "devices.ts": { may: ["errors.ts", "check.ts", "native.ts"] },
   "hub/": { may: ["errors.ts", "checkpoint/"], packages: ["@huggingface/hub"] },
-  "connection.ts": { may: ["errors.ts", "native.ts", "turns.ts"] },
+  "connection.ts": { may: ["errors.ts", "native.ts", "signals.ts", "turns.ts"] },
+  "weights.ts": {
+    may: ["check.ts", "checkpoint/", "errors.ts", "native.ts", "signals.ts", "turns.ts"],
+  },
+  "control.ts": {
+    may: ["check.ts", "checkpoint/", "connection.ts", "errors.ts", "native.ts", "signals.ts", "weights.ts"],
+  },
   "floors.ts": { may: ["errors.ts", "check.ts", "devices.ts", "host.ts", "native.ts"] },
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },
@@ -84,11 +90,13 @@ const kTypeScript = {
       ...["stream.ts", "connection.ts"],
     ],
   },
+  "stats.ts": { may: ["connection.ts", "errors.ts", "requests.ts"] },
   "engine.ts": {
     may: [
       ...["requests.ts", "rollout/resume.ts", "rollout/rollouts.ts", "rollout/types.ts"],
       "rollout/rollout-engine.ts",
       "check.ts",
+      "control.ts",
       "devices.ts",
       "load.ts",
       "errors.ts",
@@ -99,7 +107,9 @@ const kTypeScript = {
       "score.ts",
       "stream.ts",
       "signals.ts",
+      "stats.ts",
       "turns.ts",
+      "weights.ts",
       "connection.ts",
       "hub/",
       "checkpoint/",
@@ -108,7 +118,7 @@ const kTypeScript = {
   },
   "index.ts": {
     may: [
-      ...["sampling-distribution.ts", "floors.ts"],
+      ...["sampling-distribution.ts", "floors.ts", "control.ts", "stats.ts", "weights.ts"],
       ...["errors.ts", "options.ts", "prompt.ts", "score.ts", "stream.ts", "engine.ts", "doctor.ts"],
       ...["profile.ts"],
       ...["chat/types.ts", "tokenizer/tokenizer.ts"],

@@ -5,16 +5,9 @@
 import { itemsOf, reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection } from "./connection.js";
+import { EngineControl, type PauseOptions, type UpdateOptions } from "./control.js";
 import { placeRanks } from "./devices.js";
-import {
-  type ErrorCode,
-  type ErrorCounts,
-  ErrorTally,
-  invalid,
-  isLockstepError,
-  LockstepError,
-  notConstructible,
-} from "./errors.js";
+import { ErrorTally, invalid, isLockstepError, LockstepError, notConstructible } from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
 import { loadText, nativeSpec, progressReporter, warnOfConversion } from "./load.js";
 import { native } from "./native.js";
@@ -43,49 +36,11 @@ import { type RolloutRequests, Rollouts } from "./rollout/rollouts.js";
 import type { EpisodeOptions, RolloutOptions, RolloutSample } from "./rollout/types.js";
 import type { Score } from "./score.js";
 import { onAbort } from "./signals.js";
+import { type EngineStats, engineStats } from "./stats.js";
 import type { Generation, StreamChunk } from "./stream.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { allInTurns, forEachInTurns, mapInTurns } from "./turns.js";
-
-/** Counts since load. */
-export interface EngineStats {
-  steps: number;
-  /** Of them, those that a GPU was given before the results of the step before were there. 0 on the CPU. */
-  stepsAhead: number;
-  generatedTokens: number;
-  /** Of prompts, and of the output that resumed samples began with. */
-  promptTokens: number;
-  /** Tokens that went through the forward pass; after a preemption they go again. */
-  computedTokens: number;
-  /** Of promptTokens, those whose K and V came from the prefix cache. */
-  cachedTokens: number;
-  /** Requests for whose prompt the prefix cache knew all blocks that it could share, or a beginning of them. */
-  prefixHits: { full: number; partial: number };
-  /** Cached blocks that were overwritten for want of free ones. */
-  evictions: number;
-  preemptions: number;
-  /** Requests that a signal or their reader ended, those that had not reached the engine yet included. */
-  aborts: number;
-  /** Calls and requests refused before they reached the engine, by the error's code. A call refused whole counts once. */
-  rejected: ErrorCounts;
-  /** Requests that the engine ended in an error, by its code. */
-  failed: ErrorCounts;
-  /** Why the engine answers with ENGINE_FAILED, once it does. */
-  failure?: { code: ErrorCode; message: string };
-  /** Most sequences in one step. */
-  maxBatch: number;
-  /** Requests waiting for a place. */
-  queue: number;
-  running: number;
-  blocks: { free: number; cached: number; owned: number };
-  /** Memory of KV cache, workspaces and copied weights on the engine's devices; on the CPU committed as it is used. */
-  deviceBytes: number;
-  /**
-   * The longest turn of the event loop with work for this engine, from that work's beginning on, in milliseconds. What
-   * the caller's code takes behind it is in it.
-   */
-  longestLoopBlockMs: number;
-}
+import type { WeightsSource } from "./weights.js";
 
 /** What a prompt gives with these options: an array where `n` is above 1. Without a known `n`, 1 is taken for granted. */
 export type Samples<O extends SamplingOptions> = O extends { n: infer N }
@@ -104,6 +59,7 @@ export class Engine {
   readonly #connection: Connection;
   #samplingContext: SamplingContext;
   readonly #requests: Requests;
+  readonly #control: EngineControl;
   readonly #rejected = new ErrorTally();
   readonly #profiles: boolean;
   #closing: Promise<void> | undefined;
@@ -157,6 +113,7 @@ export class Engine {
     this.#samplingContext = { vocabSize, defaults: generationConfig, eosTokenIds: reachable };
     this.#connection = new Connection(nativeSpec(checkpoint, limits, options), limits.maxQueue);
     this.#requests = new Requests(this.#connection, limits, this.#rejected);
+    this.#control = new EngineControl(this.#connection, checkpoint, options.weights === "copy");
   }
 
   async #loaded(): Promise<void> {
@@ -273,31 +230,37 @@ export class Engine {
     return resume(this.#forRollouts(), sample, options);
   }
 
+  /** Of the weights in use: 0 as loaded. */
+  get weightVersion(): number {
+    return this.#connection.weightVersion;
+  }
+
+  /**
+   * Other weights of the same architecture, between two steps and all or nothing: where it rejects, the old ones go on
+   * serving. The prefix cache is dropped. The tensors' buffers are the caller's again when the promise settles.
+   */
+  updateWeights(source: WeightsSource, options?: UpdateOptions): Promise<{ version: number }> {
+    return this.#control.updateWeights(source, options);
+  }
+
+  /** Nothing is computed from when this resolves until continue(). Requests may be made, aborted and waited for meanwhile. */
+  pause(options?: PauseOptions): Promise<void> {
+    return this.#control.pause(options);
+  }
+
+  /** Ends pause(). */
+  continue(): void {
+    this.#control.continue();
+  }
+
+  /** Frees what the prefix cache holds for no request; what requests are using stays. */
+  flushCache(): Promise<void> {
+    return this.#control.flushCache();
+  }
+
   /** Synchronous; counts since load. */
   stats(): EngineStats {
-    const {
-      waiting,
-      freeBlocks,
-      cachedBlocks,
-      ownedBlocks,
-      fullHits,
-      partialHits,
-      busySeconds: _busy,
-      kernels: _kernels,
-      ...counts
-    } = this.#connection.stats();
-    const { failure, turns } = this.#connection;
-    return {
-      ...counts,
-      aborts: counts.aborts + this.#requests.abortedUnsubmitted,
-      prefixHits: { full: fullHits, partial: partialHits },
-      rejected: this.#rejected.counts(),
-      failed: this.#connection.failed(),
-      ...(failure && { failure: { code: failure.code, message: failure.message } }),
-      longestLoopBlockMs: turns.longestMs,
-      queue: waiting,
-      blocks: { free: freeBlocks, cached: cachedBlocks, owned: ownedBlocks },
-    };
+    return engineStats(this.#connection, this.#requests, this.#rejected);
   }
 
   /**
@@ -316,6 +279,7 @@ export class Engine {
 
   /** Open requests are rejected with ENGINE_CLOSED; memory and threads are given back. May be called again. */
   close(): Promise<void> {
+    this.#control.close();
     this.#closing ??= this.#connection.close().then(async () => {
       await Promise.all([this.#requests.text?.renderer.close(), this.#requests.text?.encoder.close()]);
     });

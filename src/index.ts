@@ -1,7 +1,8 @@
 /** Public exports only. */
 export type { ChatMessage, Tool, ToolCall } from "./chat/types.js";
+export type { PauseOptions, RunningMode, UpdateOptions } from "./control.js";
 export { type DoctorReport, doctor } from "./doctor.js";
-export { Engine, type EngineStats, type Samples } from "./engine.js";
+export { Engine, type Samples } from "./engine.js";
 export { type ErrorCode, type ErrorCounts, LockstepError } from "./errors.js";
 export { type Floors, type FloorsOptions, measureFloors } from "./floors.js";
 export type {
@@ -29,9 +30,10 @@ export type {
   RolloutStats,
   RunningSample,
   TurnCallback,
-  WeightSpan,
 } from "./rollout/types.js";
 export { samplingDistribution, type TokenHistory } from "./sampling-distribution.js";
 export type { Score } from "./score.js";
-export type { Generation, StreamChunk, TokenLogprob, Usage } from "./stream.js";
+export type { EngineStats } from "./stats.js";
+export type { Generation, StreamChunk, TokenLogprob, Usage, WeightSpan } from "./stream.js";
 export { Tokenizer } from "./tokenizer/tokenizer.js";
+export type { NamedTensor, NamedTensors, WeightsSource } from "./weights.js";

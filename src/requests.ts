@@ -42,12 +42,17 @@ export class Requests {
   generation(encoding: PromptEncoding, sampling: Sampling, given?: Continuation): GenerationStream {
     this.#connection.turns.enter();
     let id: number | undefined; // once submitted
-    const stream = new GenerationStream(sampling, this.text?.tokenizer, kWeightVersion, () => {
-      if (id !== undefined) return this.#connection.end(id, { stopped: false });
-      ++this.abortedUnsubmitted;
-      forget();
-      stream.endEarly();
-    });
+    const stream = new GenerationStream(
+      sampling,
+      this.text?.tokenizer,
+      this.#connection.weightVersion,
+      () => {
+        if (id !== undefined) return this.#connection.end(id, { stopped: false });
+        ++this.abortedUnsubmitted;
+        forget();
+        stream.endEarly();
+      },
+    );
     const forget = reading("signal", () => onAbort(sampling.signal, () => stream.abort()));
     const ended = (): boolean => {
       if (stream.ended) forget();
@@ -99,8 +104,7 @@ export class Requests {
     const { signal } = scoring;
     if (signal?.aborted) ++this.abortedUnsubmitted;
     signal?.throwIfAborted();
-    if (!(input instanceof Int32Array))
-      return makeScore(new Int32Array(0), scoring, { error: this.#rejected.add(input) });
+    if (!(input instanceof Int32Array)) return makeScore(new Int32Array(0), scoring, this.#failed(input));
     const tokens = input;
     let forget = (): void => {};
     try {
@@ -115,10 +119,15 @@ export class Requests {
       return await makeScore(tokens, scoring, scored);
     } catch (error) {
       if (signal?.aborted) throw error;
-      return makeScore(tokens, scoring, { error: this.#rejected.add(asLockstepError(error)) });
+      return makeScore(tokens, scoring, this.#failed(asLockstepError(error)));
     } finally {
       forget();
     }
+  }
+
+  /** Without the engine. */
+  #failed(error: LockstepError) {
+    return { error: this.#rejected.add(error), weightVersion: this.#connection.weightVersion };
   }
 
   #submit(
@@ -145,14 +154,11 @@ export class Requests {
   }
 }
 
-/** Of all weights so far: nothing can change them yet. */
-const kWeightVersion = 0;
-
 const kScoreAll: Scoring = { from: 0, topLogprobs: 0, tokenIds: new Int32Array(0), cacheSalt: "" };
 
-/** What sharing K and V depends on besides the tokens, as a 128-bit digest. */
+/** What sharing K and V depends on besides tokens and weights, as a 128-bit digest. */
 function prefixRoot(cacheSalt: string): BigUint64Array {
-  const digest = createHash("sha256").update(`${kWeightVersion}\0${cacheSalt}`).digest();
+  const digest = createHash("sha256").update(cacheSalt).digest();
   return new BigUint64Array([digest.readBigUInt64LE(0), digest.readBigUInt64LE(8)]);
 }
 

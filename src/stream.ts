@@ -26,6 +26,13 @@ export interface Usage {
   cachedTokens: number;
 }
 
+/** Output tokens [from, to) were drawn with the weights of this version. */
+export interface WeightSpan {
+  version: number;
+  from: number;
+  to: number;
+}
+
 export interface Generation {
   /** The output without special tokens and without what stopped it; "" where the checkpoint has no tokenizer. */
   text: string;
@@ -49,7 +56,10 @@ export interface Generation {
   seed: number;
   sampleIndex: number;
   usage: Usage;
+  /** Of the weights at the end. */
   weightVersion: number;
+  /** Which weights drew which output tokens. */
+  weightVersions: WeightSpan[];
   toolCalls?: ToolCall[];
   /** In an array result: why this element ended early. The rest of the element is what exists. */
   error?: LockstepError;
@@ -121,6 +131,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
       sampleIndex: sampling.sampleIndex,
       usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
       weightVersion,
+      weightVersions: [],
     };
   }
 
@@ -135,7 +146,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
   /**
    * Before the first event: takes over what an earlier sample with the same prompt and options came to, so that the rest
    * makes of it what it would have become uninterrupted. Ends at once where a stop string or id ends it. Chunks hold
-   * what is new only.
+   * what is new only. The given tokens count as made under the present weights: whoever has them knows better.
    */
   resume(given: Continuation): void {
     const { tokens } = given;
@@ -150,7 +161,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     const ends = tokens.length > minTokens && stopTokenIds.includes(tokens.at(-1)!);
     const finish = ends ? Finish.stop : Finish.none;
     for (const [i, token] of tokens.entries())
-      this.#takeToken(token, i === tokens.length - 1 ? finish : Finish.none);
+      this.#takeToken(token, i === tokens.length - 1 ? finish : Finish.none, this.#generation.weightVersion);
     this.#pendingFrom = tokens.length;
     this.#pendingText = "";
     if (ends || this.#stopped) this.#end({ finish });
@@ -167,7 +178,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     const already = this.#stopped;
     if (event.token >= 0 && !already) {
       this.#takeLogprobs(event);
-      this.#takeToken(event.token, event.finish);
+      this.#takeToken(event.token, event.finish, event.weightVersion);
     }
     if (event.finish !== Finish.none) this.#end(event);
     else this.#notify();
@@ -223,8 +234,9 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     if (event.keptTokenIds) generation.keptTokenIds?.push(Array.from(event.keptTokenIds));
   }
 
-  #takeToken(token: number, finish: number): void {
-    this.#generation.tokens.push(token);
+  #takeToken(token: number, finish: number, weightVersion: number): void {
+    const { tokens, weightVersions } = this.#generation;
+    extendSpans(weightVersions, weightVersion, tokens.push(token));
     if (finish === Finish.stop) this.#generation.stop = token;
     const hidden = finish === Finish.stop && !this.#sampling.includeStop;
     if (!hidden && this.#decode) this.#takeText(this.#decode.push(token));
@@ -241,7 +253,8 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     this.#generation.stop = stop;
   }
 
-  #end({ finish, error, cachedTokens = 0, scored }: Partial<RequestEvent> & { finish: number }): void {
+  #end(event: Partial<RequestEvent> & { finish: number }): void {
+    const { finish, error, cachedTokens = 0, scored, weightVersion } = event;
     if (!this.#stopped) {
       this.#takeText(this.#decode?.flush() ?? ""); // half a character may end in a stop string
       const held = this.#matcher.flush();
@@ -250,6 +263,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     }
     const generation = this.#generation;
     generation.text = this.#text.join("");
+    generation.weightVersion = weightVersion ?? generation.weightVersion;
     generation.usage.completionTokens = generation.tokens.length;
     generation.usage.cachedTokens = Math.max(0, cachedTokens);
     if (this.#sampling.promptLogprobs) generation.promptLogprobs = [null, ...(scored?.logprobs ?? [])];
@@ -287,4 +301,13 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     this.#wake = undefined;
     wake?.();
   }
+}
+
+/** The spans, and one more up to token `to`. */
+export function extendSpans(spans: WeightSpan[], version: number, to: number): void {
+  const last = spans.at(-1);
+  const from = last?.to ?? 0;
+  if (to === from) return;
+  if (last?.version === version) spans[spans.length - 1] = { version, from: last.from, to };
+  else spans.push({ version, from, to });
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cfloat>
 
+#include "binding/staged_weights.h"
+
 namespace lockstep::binding {
 namespace {
 
@@ -33,11 +35,6 @@ std::vector<int32_t> token_ids(const Napi::Object& object, const char* key, int3
       throw Error("INVALID_ARGUMENT", "Expected token ids in [0, " + std::to_string(vocab_size) + ") for " +
                                           key + " but received " + std::to_string(id));
   return ids;
-}
-
-StoredType stored_type(const std::string& dtype) {
-  if (dtype == "F32") return StoredType::kF32;
-  return dtype == "F16" ? StoredType::kF16 : StoredType::kBF16;
 }
 
 Napi::Float64Array doubles(Napi::Env env, size_t length) { return Napi::Float64Array::New(env, length); }
@@ -109,6 +106,8 @@ const char* kind_name(EngineEvent::Kind kind) {
       return "loaded";
     case EngineEvent::Kind::kStep:
       return "step";
+    case EngineEvent::Kind::kDone:
+      return "done";
     case EngineEvent::Kind::kFailed:
       return "failed";
     case EngineEvent::Kind::kClosed:
@@ -135,6 +134,11 @@ ModelConfig to_model_config(const Napi::Object& object) {
   return config;
 }
 
+StoredType to_stored_type(const std::string& dtype) {
+  if (dtype == "F32") return StoredType::kF32;
+  return dtype == "F16" ? StoredType::kF16 : StoredType::kBF16;
+}
+
 TensorTable to_tensor_table(const Napi::Object& object) {
   TensorTable table;
   const auto files = object.Get("files").As<Napi::Array>();
@@ -146,7 +150,7 @@ TensorTable to_tensor_table(const Napi::Object& object) {
   for (uint32_t i = 0; i < tensors.Length(); ++i) {
     const auto tensor = tensors.Get(i).As<Napi::Object>();
     TensorEntry entry{.name = string(tensor, "name"),
-                      .type = stored_type(string(tensor, "dtype")),
+                      .type = to_stored_type(string(tensor, "dtype")),
                       .file = integer(tensor, "file"),
                       .offset_bytes = static_cast<uint64_t>(number(tensor, "offsetBytes")),
                       .shape = {}};
@@ -224,9 +228,8 @@ std::unique_ptr<Request> to_request(const Napi::Object& object, int32_t vocab_si
                                         std::to_string(request->sampling.max_tokens) + ") but received " +
                                         std::to_string(request->output_length()));
   const auto root = object.Get("prefixRoot").As<Napi::BigUint64Array>();
-  if (root.ElementLength() != request->root.size())
-    throw Error("INVALID_ARGUMENT", "Expected two words for prefixRoot");
-  request->root = {root[0], root[1]};
+  if (root.ElementLength() != 2) throw Error("INVALID_ARGUMENT", "Expected two words for prefixRoot");
+  request->root = {root[0], root[1]};  // the engine knows the weight version
   if (object.Has("score")) {
     const auto score = object.Get("score").As<Napi::Object>();
     request->score.from = integer(score, "from");
@@ -234,6 +237,18 @@ std::unique_ptr<Request> to_request(const Napi::Object& object, int32_t vocab_si
     request->score.token_ids = token_ids(score, "tokenIds", vocab_size);
   }
   return request;
+}
+
+Control to_control(const Napi::Object& object) {
+  Control control;
+  control.id = static_cast<uint64_t>(number(object, "id"));
+  control.kind = static_cast<Control::Kind>(integer(object, "kind"));
+  control.running = static_cast<Running>(integer(object, "running"));
+  if (control.kind == Control::Kind::kUpdate) {
+    control.weights = StagedWeights::Unwrap(object.Get("weights").As<Napi::Object>())->take();
+    control.version = static_cast<uint64_t>(number(object, "version"));
+  }
+  return control;
 }
 
 Napi::Object from_event(Napi::Env env, EngineEvent& event) {
@@ -255,12 +270,15 @@ Napi::Object from_event(Napi::Env env, EngineEvent& event) {
   auto object = Napi::Object::New(env);
   object.Set("kind", Napi::String::New(env, kind_name(event.kind)));
   object.Set("rows", rows);
+  object.Set("weightVersion", Napi::Number::New(env, static_cast<double>(event.weight_version)));
   object.Set("details", details);
   if (event.kind == EngineEvent::Kind::kLoaded) {
     object.Set("computePath", Napi::String::New(env, event.compute_path));
     object.Set("numBlocks", Napi::Number::New(env, event.num_blocks));
   }
-  if (event.kind == EngineEvent::Kind::kFailed) {
+  if (event.kind == EngineEvent::Kind::kDone)
+    object.Set("control", Napi::Number::New(env, static_cast<double>(event.control)));
+  if (!event.code.empty()) {
     object.Set("code", Napi::String::New(env, event.code));
     object.Set("message", Napi::String::New(env, event.message));
   }

@@ -7,34 +7,14 @@
 #include <utility>
 
 #include "base/error.h"
-#include "engine/batch_builder.h"
-#include "engine/rank.h"
+#include "engine/engine_parts.h"
 #include "engine/sampler.h"
-#include "engine/scheduler.h"
 
 namespace lockstep {
 namespace {
 
 constexpr const char* kClosedMessage = "The engine was closed before this request had finished";
 constexpr auto kFileCheckInterval = std::chrono::seconds(1);
-
-struct Failure {
-  std::string code, message;
-};
-
-Failure describe(const std::exception_ptr& cause) {
-  try {
-    std::rethrow_exception(cause);
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  } catch (const std::bad_alloc&) {
-    return {"OUT_OF_MEMORY", "Out of memory in the engine"};
-  } catch (const std::exception& error) {
-    return {"ENGINE_FAILED", error.what()};
-  } catch (...) {
-    return {"ENGINE_FAILED", "An unknown exception in the engine"};
-  }
-}
 
 // Does what must be done though there may be no memory for it: again and again, until there is. `body` goes
 // on where it was interrupted.
@@ -51,21 +31,19 @@ void insist(Body body) noexcept {
 
 }  // namespace
 
-struct Engine::Parts {
-  explicit Parts(const EngineSpec& spec, const std::atomic<bool>& cancel)
-      : ranks(spec, cancel),
-        pool(ranks.num_blocks(), spec.prefix_cache),
-        scheduler(pool, {spec.max_batch_tokens, spec.max_sequences}) {}
-
-  RankGroup ranks;
-  BlockPool pool;
-  Scheduler scheduler;
-  Batch batches[2];            // in turn
-  Batch* in_flight = nullptr;  // launched last and not collected
-  EngineStats stats;
-  std::chrono::steady_clock::time_point busy_since = std::chrono::steady_clock::now();
-  std::chrono::steady_clock::time_point files_checked = std::chrono::steady_clock::now();
-};
+Failure describe(const std::exception_ptr& cause) {
+  try {
+    std::rethrow_exception(cause);
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  } catch (const std::bad_alloc&) {
+    return {"OUT_OF_MEMORY", "Out of memory in the engine"};
+  } catch (const std::exception& error) {
+    return {"ENGINE_FAILED", error.what()};
+  } catch (...) {
+    return {"ENGINE_FAILED", "An unknown exception in the engine"};
+  }
+}
 
 Engine::Engine(EngineSpec spec, Listener listener)
     : spec_(std::move(spec)), listener_(std::move(listener)), thread_([this] { run(); }) {}
@@ -80,6 +58,10 @@ void Engine::submit(std::unique_ptr<Request> request) {
 }
 
 void Engine::end(uint64_t id, FinishReason reason) { mailbox_.post(End{id, reason}); }
+
+void Engine::control(Control control) { mailbox_.post(std::move(control)); }
+
+void Engine::cancel(uint64_t control_id) { mailbox_.post(Cancel{control_id}); }
 
 void Engine::close() noexcept {
   cancel_ = true;
@@ -114,12 +96,13 @@ void Engine::run() {
 
 void Engine::serve(Parts& parts) {
   while (!cancel_) {
-    const bool idle = open_.empty();
+    const bool idle = controls_.empty() && (open_.empty() || paused_);
     handle_commands(parts, idle);
     if (cancel_) break;
     if (idle) parts.busy_since = std::chrono::steady_clock::now();
     check_files(parts, idle);
-    step(parts);
+    carry_out_controls(parts);
+    if (!paused_) step(parts);
     update_stats(parts);
     publish(EngineEvent::Kind::kStep);
   }
@@ -137,6 +120,7 @@ void Engine::handle_commands(Parts& parts, bool wait) {
 void Engine::handle(Parts& parts, Submit& submit) {
   Request* const request = submit.request.get();
   parts.stats.prompt_tokens += static_cast<uint64_t>(request->length());
+  request->root.back() = weight_version_;
   parts.scheduler.add(request);
   open_.try_emplace(request->id).first->second = std::move(submit.request);
 }
@@ -220,7 +204,8 @@ void Engine::remove(Parts& parts, Request& request) {
 
 void Engine::publish(EngineEvent::Kind kind, const std::string& code, const std::string& message) {
   if (events_.empty() && kind == EngineEvent::Kind::kStep) return;
-  auto event = std::make_unique<EngineEvent>(EngineEvent{.kind = kind, .code = code, .message = message});
+  auto event = std::make_unique<EngineEvent>(
+      EngineEvent{.kind = kind, .weight_version = weight_version_, .code = code, .message = message});
   event->requests.swap(events_);  // nothing can fail from here on
   listener_(std::move(event));
 }
@@ -271,6 +256,7 @@ void Engine::reject_all(const char* code, const std::string& message) {
 void Engine::reject_until_closed(const std::exception_ptr& cause) noexcept {
   using Kind = EngineEvent::Kind;
   forget_parts();
+  controls_.clear();
   Failure failure;
   insist([&] { failure = describe(cause); });
   const bool failed = failure.code != "ENGINE_CLOSED";

@@ -8,7 +8,9 @@
 //
 // Lifetime: loading → running → (failed →) closed. A failed engine rejects every request with the cause until
 // closed. Every request gets exactly one terminal event, out of memory or not: it stays in commands_ or open_
-// until that event is in events_, and what cannot be said for want of memory is said later.
+// until that event is in events_, and what cannot be said for want of memory is said later. Controls
+// (engine/control.h) are answered while the engine runs; of those that are open at its end, kFailed and kClosed
+// are the answer.
 #pragma once
 #include <atomic>
 #include <deque>
@@ -26,6 +28,7 @@
 #include "base/mailbox.h"
 #include "checkpoint/weights.h"
 #include "comm/comm.h"
+#include "engine/control.h"
 #include "engine/request.h"
 #include "ops/ops.h"
 
@@ -80,12 +83,18 @@ struct EngineStats {
 };
 
 struct EngineEvent {
-  enum class Kind { kLoaded, kStep, kFailed, kClosed };
+  enum class Kind { kLoaded, kStep, kDone, kFailed, kClosed };
   Kind kind = Kind::kStep;
   std::vector<RequestEvent> requests = {};
+  uint64_t weight_version = 0;          // of the weights that the step computed with
   std::string compute_path = {};        // with kLoaded
   int32_t num_blocks = 0;               // with kLoaded: of the KV cache
-  std::string code = {}, message = {};  // with kFailed: the cause
+  uint64_t control = 0;                 // with kDone: whose answer this is
+  std::string code = {}, message = {};  // with kFailed: the cause; with kDone: why it was not done
+};
+
+struct Failure {
+  std::string code, message;
 };
 
 class Engine {
@@ -104,6 +113,9 @@ class Engine {
   // Ends a request before its own end, as kAbort, or as kStop where JavaScript has found a stop string.
   // Unknown ids are ignored: the request may have ended already.
   void end(uint64_t id, FinishReason reason);
+  void control(Control control);
+  // Of a control that has not begun: answered with the code "CANCELLED". Others are not touched.
+  void cancel(uint64_t control_id);
   // Open requests end with ENGINE_CLOSED, kClosed is published, the thread ends.
   void close() noexcept;
 
@@ -120,14 +132,27 @@ class Engine {
     uint64_t id;
     FinishReason reason;
   };
-  using Command = std::variant<Submit, End>;
-  struct Parts;  // what lives on the engine thread only: rank, pool, scheduler, batch
+  struct Cancel {
+    uint64_t control_id;
+  };
+  using Command = std::variant<Submit, End, Control, Cancel>;
+  struct Parts;  // engine_parts.h
 
   void run();
   void serve(Parts& parts);
   void handle_commands(Parts& parts, bool wait);
   void handle(Parts& parts, Submit& submit);
   void handle(Parts& parts, const End& end);
+  void handle(Parts& parts, Control& control);
+  void handle(Parts& parts, const Cancel& cancel);
+  // engine_control.cpp:
+  void carry_out_controls(Parts& parts);
+  bool carry_out(Parts& parts, Control& control);
+  Failure refusal_of(const Parts& parts, const Control& control) const;
+  void perform(Parts& parts, Control& control);
+  void abort_begun(Parts& parts);
+  void forget_computed(Parts& parts);
+  void answer(uint64_t control_id, const Failure& refusal);
   void check_files(Parts& parts, bool after_idle);
   void step(Parts& parts);
   void launch(Parts& parts, std::span<const Scheduled> scheduled);
@@ -148,6 +173,9 @@ class Engine {
   std::deque<Command> commands_;                                 // taken from the mailbox, not yet handled
   std::unordered_map<uint64_t, std::unique_ptr<Request>> open_;  // without a terminal event so far
   std::vector<RequestEvent> events_;                             // since the last publish()
+  std::deque<Control> controls_;                                 // not answered yet
+  bool paused_ = false;
+  uint64_t weight_version_ = 0;
 
   mutable std::mutex stats_mutex_;
   EngineStats stats_;  // guarded by stats_mutex_

@@ -115,11 +115,11 @@ class Budget {
 }  // namespace
 
 RankGroup::RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel)
-    : cancel_(cancel), store_(spec.tensors) {
+    : spec_(spec), cancel_(cancel), store_(spec.tensors) {
   check_spec(spec);
   shard_weights(spec.config, store_, 0, 1);  // names and shapes, before anything is read or reserved
   store_.load(spec.copy_weights, cancel);
-  load(spec);
+  load();
   failures_.resize(workers_.size());
   try {
     for (size_t worker = 1; worker < workers_.size(); ++worker)
@@ -130,7 +130,8 @@ RankGroup::RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel)
   }
 }
 
-void RankGroup::load(const EngineSpec& spec) {
+void RankGroup::load() {
+  const EngineSpec& spec = spec_;
   const ModelConfig& config = spec.config;
   const bool on_device = !spec.devices.empty();
   const auto placement = ranks_of_workers(spec);
@@ -180,6 +181,24 @@ void RankGroup::load(const EngineSpec& spec) {
       workers_[worker].caches.emplace_back(*workers_[worker].ops, config.num_layers,
                                            config.num_kv_heads / spec.ranks, config.head_dim, num_blocks_);
   if (on_device) store_.release();
+}
+
+void RankGroup::check_weights(const TensorStore& store) const {
+  store.check_loaded();
+  const bool head = shard_weights(spec_.config, store, 0, 1).head.data != nullptr;
+  if (head != model().has_head()) throw Error("INVALID_CHECKPOINT", "a head is missing or too many");
+}
+
+void RankGroup::replace_weights(TensorStore store) {
+  int rank = 0;
+  for (const Worker& worker : workers_) {
+    std::vector<Weights> weights;
+    for (size_t i = 0; i < worker.caches.size(); ++i)
+      weights.push_back(shard_weights(spec_.config, store, rank++, spec_.ranks));
+    worker.model->replace_weights(std::move(weights));
+  }
+  if (!spec_.devices.empty()) store.release();
+  store_ = std::move(store);
 }
 
 RankGroup::~RankGroup() { stop(); }

@@ -30,7 +30,7 @@ struct Worker {
 
 class RankGroup {
  public:
-  // Checks the spec, loads the weights. `cancel`: loading and run() throw Error("ENGINE_CLOSED") once it is
+  // Checks the spec, which stays the caller's, and loads the weights. `cancel`: loading and run() throw Error("ENGINE_CLOSED") once it is
   // set. Throws Error("INVALID_ARGUMENT") for a spec that TypeScript should have refused, and
   // Error("OUT_OF_MEMORY") with the numbers where weights or cache do not fit.
   RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel);
@@ -52,6 +52,11 @@ class RankGroup {
   // Worker 0's, see Ops::profile.
   std::vector<KernelProfile> profile();
 
+  // Throws Error("INVALID_CHECKPOINT") where these loaded weights cannot take the place of the present ones.
+  void check_weights(const TensorStore& store) const;
+  // Between runs, after check_weights(). Where it throws, the weights are neither the old ones nor the new.
+  void replace_weights(TensorStore store);
+
   const TensorStore& store() const { return store_; }
   Ops& ops() { return *workers_.front().ops; }
   const Model& model() const { return *workers_.front().model; }
@@ -61,12 +66,13 @@ class RankGroup {
 
  private:
   using Task = std::function<void(Worker&)>;
-  void load(const EngineSpec& spec);
+  void load();
   void run(const Task& task);
   void run_on(size_t worker) noexcept;
   void worker_loop(size_t worker);
   void stop() noexcept;
 
+  const EngineSpec& spec_;
   const std::atomic<bool>& cancel_;
   TensorStore store_;
   std::unique_ptr<CommGroup> comm_group_;  // null with one worker

@@ -52,7 +52,7 @@ struct Request {
   SamplingParams sampling;
   ScoreParams score;
 
-  PrefixRoot root{};     // digest of weight version and cacheSalt
+  PrefixRoot root{};
   TokenHistory history;  // kept only where the sampling is penalized()
 
   // The scheduler's.

@@ -79,6 +79,7 @@ std::optional<KnownPrefix> Scheduler::admissible() const {
   const size_t most = std::min(limits_.max_sequences, limits_.max_batch_tokens);
   if (waiting_.empty() || running_.size() >= most) return {};
   const Request& request = *waiting_.front();
+  if (hold_new_ && !begun(request)) return {};
   KnownPrefix known = pool_.find_prefix(request.root, request.tokens, request.most_cached_tokens());
   if (being_computed(request, known.blocks.size())) return {};
   // A block of headroom for each running sequence: otherwise the next decode would preempt the newcomer.
@@ -157,6 +158,10 @@ void Scheduler::preempt_newest() {
   give_back(victim);
   waiting_.push_front(victim);
   ++preemptions_;
+}
+
+void Scheduler::preempt_all() {
+  while (!running_.empty()) preempt_newest();
 }
 
 }  // namespace lockstep

@@ -47,13 +47,22 @@ class Scheduler {
   void remove(Request* request);
 
   // The next step; valid until the next call. Empty only where nothing is waiting or running: a request that
-  // runs alone always finds its blocks, and one that waits alone is admitted. No step may be in flight.
+  // runs alone always finds its blocks, and one that waits alone is admitted, unless new ones are held. No step
+  // may be in flight.
   std::span<const Scheduled> schedule();
 
   // The step behind one that is in flight (at most one), whose sampled tokens become unsampled() ones. Empty
   // where that step's results must come first: somebody would be admitted, a block is missing, penalties need
   // its tokens, or nobody goes on.
   std::span<const Scheduled> schedule_ahead();
+
+  // Whether requests that have never been admitted must wait.
+  void hold_new(bool hold) { hold_new_ = hold; }
+  // Whether no request has begun: been admitted, preempted since or not.
+  bool drained() const { return running_.empty() && (waiting_.empty() || !begun(*waiting_.front())); }
+  // K and V of all running requests are given up; they will be recomputed. No step may be in flight.
+  void preempt_all();
+  static bool begun(const Request& request) { return request.cached_tokens >= 0; }
 
   // The step is launched: what comes later finds its tokens in the cache.
   void mark_launched(const Scheduled& scheduled);
@@ -82,9 +91,10 @@ class Scheduler {
 
   BlockPool& pool_;
   const SchedulerLimits limits_;
-  std::deque<Request*> waiting_;   // oldest first
+  std::deque<Request*> waiting_;   // oldest first, so those that were preempted before new ones
   std::vector<Request*> running_;  // oldest first
   std::vector<Scheduled> scheduled_;
+  bool hold_new_ = false;
   int32_t budget_ = 0;  // tokens the step under construction can still take
   uint64_t preemptions_ = 0;
   uint64_t cached_tokens_ = 0, full_hits_ = 0, partial_hits_ = 0;

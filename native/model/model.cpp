@@ -28,20 +28,7 @@ class Arena {
 
 // The weights where the ops can read them.
 Weights placed(Ops& ops, Weights weights) {
-  const auto matrix = [&](Matrix<const BFloat16>& w) {
-    if (w.data != nullptr) w = ops.place(w);
-  };
-  const auto vector = [&](std::span<const BFloat16>& w) {
-    w = {ops.place({w.data(), 1, std::ssize(w)}).data, w.size()};
-  };
-  matrix(weights.embed);
-  for (LayerWeights& layer : weights.layers) {
-    for (auto* w : {&layer.input_norm, &layer.post_attention_norm, &layer.q_norm, &layer.k_norm}) vector(*w);
-    for (auto* w : {&layer.wq, &layer.wk, &layer.wv, &layer.wo, &layer.w_gate, &layer.w_up, &layer.w_down})
-      matrix(*w);
-  }
-  vector(weights.norm);
-  matrix(weights.head);
+  for_each_matrix(weights, [&](Matrix<const BFloat16>& w) { w = ops.place(w); });
   return weights;
 }
 
@@ -87,6 +74,15 @@ Model::Model(const ModelConfig& config, std::vector<Weights> weights, int ranks,
   memory_ = ops_.allocate(carve(nullptr));
   carve(memory_->data());
   if (!gathered) logits_ = logits_part_;
+}
+
+void Model::replace_weights(std::vector<Weights> weights) {
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const auto old = list_of(shards_[i].weights);
+    auto next = old.begin();
+    for_each_matrix(weights[i], [&](Matrix<const BFloat16>& w) { w = ops_.replace(*next++, w); });
+    shards_[i].weights = std::move(weights[i]);
+  }
 }
 
 void Model::forward(const Step& step, std::span<const KvCache> caches) {

@@ -33,6 +33,10 @@ class Model {
   Model(const ModelConfig& config, std::vector<Weights> weights, int ranks, Ops& ops, Comm& comm,
         int max_tokens, bool whole_logits, const std::atomic<bool>& cancel, bool debug);
 
+  // Others of the same shapes, on the host, in the place of each rank's; K and V of the old ones must not be
+  // used any more. Where it throws, the weights are neither the old ones nor the new.
+  void replace_weights(std::vector<Weights> weights);
+
   // Computes the step and writes its K and V to the caches, one a rank. Afterwards hidden() and logits() speak
   // of this step.
   void forward(const Step& step, std::span<const KvCache> caches);

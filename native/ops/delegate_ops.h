@@ -19,6 +19,9 @@ class Delegate : public Ops {
   size_t held_bytes() const noexcept override { return inner_->held_bytes(); }
   void reserve(const StepLimits& limits) override { inner_->reserve(limits); }
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return inner_->place(host); }
+  Matrix<const BFloat16> replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) override {
+    return inner_->replace(placed, host);
+  }
   void upload(void* device, const void* host, size_t bytes) override { inner_->upload(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override {
     inner_->download(host, device, bytes);

@@ -88,6 +88,10 @@ class Ops {
   // matrix of one row.
   virtual Matrix<const BFloat16> place(Matrix<const BFloat16> host) = 0;
 
+  // The weights of place() become those of `host`, of the same shape: where they are now. On a device the copy is
+  // written over, so whatever knows its address goes on to be right.
+  virtual Matrix<const BFloat16> replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) = 0;
+
   // Between host memory and memory of allocate(); complete on return. Not for the path of a step.
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;

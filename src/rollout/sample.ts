@@ -4,9 +4,9 @@
  */
 import { type Check, integer, isPlainObject, oneOf, reading, tokenIds } from "../check.js";
 import { invalid } from "../errors.js";
-import type { Continuation, Generation } from "../stream.js";
+import { type Continuation, extendSpans, type Generation } from "../stream.js";
 import type { RolloutEngine } from "./rollout-engine.js";
-import type { RolloutSample, WeightSpan } from "./types.js";
+import type { RolloutSample } from "./types.js";
 
 /** A sample's lists with a number per response token, from the engine; 0 on observations. */
 const kLogprobs = ["logprobs", "temperatureLogprobs", "samplingLogprobs"] as const;
@@ -54,7 +54,10 @@ export function lastTokens(sample: RolloutSample, count: number): Continuation {
 /** What the model said, from its token `given` on: the sample has those before it. */
 export function takeAnswer(sample: RolloutSample, answer: Generation, given: number): void {
   const added = answer.tokens.slice(given);
-  append(sample, added, 1, answer.weightVersion);
+  const before = sample.responseLength - given;
+  append(sample, added, 1);
+  for (const { version, to } of answer.weightVersions)
+    if (to > given) extendSpans(sample.weightVersions, version, before + to);
   for (const key of kLogprobs) sample[key] = sample[key].concat(answer[key]!.slice(given));
   if (sample.keptTokenIds)
     sample.keptTokenIds = sample.keptTokenIds.concat(answer.keptTokenIds!.slice(given));
@@ -68,27 +71,18 @@ export function takeAnswer(sample: RolloutSample, answer: Generation, given: num
 }
 
 export function takeObservation(sample: RolloutSample, ids: number[]): void {
-  append(sample, ids, 0, sample.weightVersions.at(-1)!.version);
+  append(sample, ids, 0);
+  extendSpans(sample.weightVersions, sample.weightVersions.at(-1)!.version, sample.responseLength);
   const zeros = new Array<number>(ids.length).fill(0);
   for (const key of kLogprobs) sample[key] = sample[key].concat(zeros);
   if (sample.keptTokenIds) sample.keptTokenIds = sample.keptTokenIds.concat(ids.map(() => []));
   delete sample.stop;
 }
 
-function append(sample: RolloutSample, ids: number[], mask: 0 | 1, version: number): void {
+function append(sample: RolloutSample, ids: number[], mask: 0 | 1): void {
   sample.tokens = sample.tokens.concat(ids);
   sample.lossMask = sample.lossMask.concat(new Array<number>(ids.length).fill(mask));
   sample.responseLength += ids.length;
-  extendSpans(sample.weightVersions, version, sample.responseLength);
-}
-
-/** Up to response token `to`. */
-function extendSpans(spans: WeightSpan[], version: number, to: number): void {
-  const last = spans.at(-1);
-  const from = last?.to ?? 0;
-  if (to === from) return;
-  if (last?.version === version) spans[spans.length - 1] = { version, from: last.from, to };
-  else spans.push({ version, from, to });
 }
 
 const count = integer(0, Number.MAX_SAFE_INTEGER);

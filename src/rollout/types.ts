@@ -6,13 +6,7 @@ import type { ChatMessage, ToolCall } from "../chat/types.js";
 import type { ErrorCode } from "../errors.js";
 import type { LogitBias, SamplingOptions } from "../options.js";
 import type { Prompt } from "../prompt.js";
-
-/** A span of response tokens, `to` exclusive, and the version of the weights that they were made under. */
-export interface WeightSpan {
-  version: number;
-  from: number;
-  to: number;
-}
+import type { WeightSpan } from "../stream.js";
 
 /** How a prompt of messages is rendered: the rest of that Prompt. */
 export type PromptOptions = Omit<Extract<Prompt, { messages: unknown }>, "messages">;

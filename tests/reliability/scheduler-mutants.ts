@@ -52,7 +52,7 @@ export const kMutants: [name: string, ...edits: [string, string][]][] = [
   ["the last prompt token comes from the cache", ["begin + kBlockTokens <= most_tokens", "begin + kBlockTokens <= most_tokens + 1"]],
   ["a chain of hits is not followed", ["prefix.link = prefixes_.behind(block);", ""]],
   ["a hit whatever stands before it", ["entry.link.parent == link.parent && ", ""], ["mix(link.parent);", ""]],
-  ["a hit across salts", [" && entry.link.root == link.root", ""], ["mix(link.root[0]);", ""]],
+  ["a hit across salts", [" && entry.link.root == link.root", ""], ["for (const uint64_t word : link.root) mix(word);", ""]],
   ["a hit on half of the tokens", ["for (const int32_t token : tokens) mix", "for (const int32_t token : tokens.first(8)) mix"], ["std::equal(tokens.begin(), tokens.end(),", "std::equal(tokens.begin(), tokens.begin() + 8,"]],
   ["an entry's number is used again", ["entry.number = ++last_number_;", "entry.number = block + 1;"]],
   ["a forgotten block still counts as remembered", ["entry.number = 0;\n}", "}"]],

@@ -74,7 +74,14 @@ export async function until(condition: () => boolean, what: string, timeoutMs = 
 /** Everything in a Generation that the contract speaks of: not its usage, not how long it took. */
 export function whatCounts(generation: Generation | undefined): Partial<Generation> | undefined {
   if (!generation) return undefined;
-  const { usage: _usage, weightVersion: _version, toolCalls: _calls, error, ...rest } = generation;
+  const {
+    usage: _usage,
+    weightVersion: _version,
+    weightVersions: _spans,
+    toolCalls: _calls,
+    error,
+    ...rest
+  } = generation;
   return error ? { ...rest, error: error.code as unknown as NonNullable<Generation["error"]> } : rest;
 }
 

@@ -40,6 +40,7 @@ class CudaOps final : public Ops {
   size_t held_bytes() const noexcept override;
   void reserve(const StepLimits& limits) override;
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override;
+  Matrix<const BFloat16> replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) override;
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
   void wait() override { synchronize(); }

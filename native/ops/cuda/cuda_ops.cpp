@@ -105,18 +105,25 @@ void CudaOps::reserve(const StepLimits& limits) {
 
 // Rows get a stride of whole 16 bytes, their tails are zero.
 Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
-  use_device();
   auto& [buffer, stride] = placed_[{host.data, host.rows, host.cols, host.stride}];
-  if (buffer == nullptr) {
+  const bool known = buffer != nullptr;
+  if (!known) {
     stride = (host.cols + kPieceElements - 1) / kPieceElements * kPieceElements;
     buffer = allocate(static_cast<size_t>(host.rows * stride) * sizeof(BFloat16));
-    check(cudaMemcpy2DAsync(buffer->data(), static_cast<size_t>(stride) * 2, host.data,
-                            static_cast<size_t>(host.stride) * 2, static_cast<size_t>(host.cols) * 2,
-                            static_cast<size_t>(host.rows), cudaMemcpyHostToDevice, stream_.get()),
-          "copying weights");
-    synchronize();
   }
-  return {reinterpret_cast<const BFloat16*>(buffer->data()), host.rows, host.cols, stride};
+  const Matrix<const BFloat16> placed(reinterpret_cast<const BFloat16*>(buffer->data()), host.rows, host.cols,
+                                      stride);
+  return known ? placed : replace(placed, host);
+}
+
+Matrix<const BFloat16> CudaOps::replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) {
+  use_device();
+  check(cudaMemcpy2DAsync(const_cast<BFloat16*>(placed.data), static_cast<size_t>(placed.stride) * 2,
+                          host.data, static_cast<size_t>(host.stride) * 2, static_cast<size_t>(host.cols) * 2,
+                          static_cast<size_t>(host.rows), cudaMemcpyHostToDevice, stream_.get()),
+        "copying weights");
+  synchronize();
+  return placed;
 }
 
 void CudaOps::upload(void* device, const void* host, size_t bytes) {

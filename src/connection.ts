@@ -31,6 +31,7 @@ export interface RequestEvent {
   sampled?: NativeLogprobs | undefined;
   keptTokenIds?: Int32Array | undefined;
   scored?: NativeLogprobs | undefined;
+  pooled?: Float64Array | undefined;
   error?: LockstepError | undefined;
 }
 
@@ -201,6 +202,7 @@ export class Connection {
         sampled: detail?.sampled,
         keptTokenIds: detail?.keptTokenIds,
         scored: detail?.scored,
+        pooled: detail?.pooled,
         error,
       });
     });

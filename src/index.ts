@@ -1,6 +1,7 @@
 /** Public exports only. */
 export type { ChatMessage, Tool, ToolCall } from "./chat/types.js";
 export { type DoctorReport, doctor } from "./doctor.js";
+export type { EmbedOptions } from "./embed.js";
 export { Engine, type EngineStats, type Samples } from "./engine.js";
 export { type ErrorCode, type ErrorCounts, LockstepError } from "./errors.js";
 export { type Floors, type FloorsOptions, measureFloors } from "./floors.js";

@@ -78,6 +78,8 @@ const kTypeScript = {
     may: ["errors.ts", "check.ts", "devices.ts", "host.ts", "native.ts", "checkpoint/", "tokenizer/"],
   },
   "prompt.ts": { may: ["errors.ts", "check.ts", "chat/", "tokenizer/"] },
+  "prompts.ts": { may: ["errors.ts", "check.ts"] },
+  "embed.ts": { may: ["errors.ts", "check.ts", "prompt.ts"] },
   "stream.ts": { may: ["errors.ts", "options.ts", "native.ts", "connection.ts", "chat/", "tokenizer/"] },
   "score.ts": { may: ["errors.ts", "options.ts", "connection.ts", "stream.ts", "turns.ts"] },
   "doctor.ts": { may: ["host.ts", "native.ts"] },
@@ -87,7 +89,7 @@ const kTypeScript = {
   "requests.ts": {
     may: [
       ...["check.ts", "errors.ts", "native.ts", "options.ts", "prompt.ts", "score.ts", "signals.ts"],
-      ...["stream.ts", "connection.ts"],
+      ...["stream.ts", "connection.ts", "embed.ts", "turns.ts"],
     ],
   },
   "stats.ts": { may: ["connection.ts", "errors.ts", "requests.ts"] },
@@ -95,8 +97,7 @@ const kTypeScript = {
     may: [
       ...["requests.ts", "rollout/resume.ts", "rollout/rollouts.ts", "rollout/types.ts"],
       "rollout/rollout-engine.ts",
-      "check.ts",
-      "control.ts",
+      ...["check.ts", "control.ts", "embed.ts", "prompts.ts"],
       "devices.ts",
       "load.ts",
       "errors.ts",
@@ -118,7 +119,7 @@ const kTypeScript = {
   },
   "index.ts": {
     may: [
-      ...["sampling-distribution.ts", "floors.ts", "control.ts", "stats.ts", "weights.ts"],
+      ...["sampling-distribution.ts", "floors.ts", "embed.ts", "control.ts", "stats.ts", "weights.ts"],
       ...["errors.ts", "options.ts", "prompt.ts", "score.ts", "stream.ts", "engine.ts", "doctor.ts"],
       ...["profile.ts"],
       ...["chat/types.ts", "tokenizer/tokenizer.ts"],

@@ -34,6 +34,7 @@ export interface RequestEvent {
   sampled?: NativeLogprobs | undefined;
   keptTokenIds?: Int32Array | undefined;
   scored?: NativeLogprobs | undefined;
+  pooled?: Float64Array | undefined;
   error?: LockstepError | undefined;
   /** Of the weights that the step computed with. */
   weightVersion: number;
@@ -243,6 +244,7 @@ export class Connection {
         sampled: detail?.sampled,
         keptTokenIds: detail?.keptTokenIds,
         scored: detail?.scored,
+        pooled: detail?.pooled,
         error,
         weightVersion,
       });

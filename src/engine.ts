@@ -2,16 +2,18 @@
  * The public Engine: checks what it is asked, and leaves the rest to Requests, which encode and submit, and to the Connection
  * to the native engine thread. Main thread (or a worker's).
  */
-import { itemsOf, reading } from "./check.js";
+import { reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection } from "./connection.js";
 import { EngineControl, type PauseOptions, type UpdateOptions } from "./control.js";
 import { placeRanks } from "./devices.js";
-import { ErrorTally, invalid, isLockstepError, LockstepError, notConstructible } from "./errors.js";
+import { checkEmbedding, type EmbedOptions, embeddable } from "./embed.js";
+import { ErrorTally, invalid, LockstepError, notConstructible } from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
 import { loadText, nativeSpec, progressReporter, warnOfConversion } from "./load.js";
 import { native } from "./native.js";
 import {
+  checkFits,
   checkListed,
   checkLoadOptions,
   checkSampling,
@@ -29,6 +31,7 @@ import {
 } from "./options.js";
 import type { Profile } from "./profile.js";
 import { checkPrompt, type Prompt, type PromptEncoding, requireText } from "./prompt.js";
+import { inElement, listOfPrompts, ofElement } from "./prompts.js";
 import { Requests } from "./requests.js";
 import { resume } from "./rollout/resume.js";
 import type { RolloutEngine } from "./rollout/rollout-engine.js";
@@ -196,28 +199,51 @@ export class Engine {
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]>;
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]> {
     const scoring = this.#checkScoring(options);
-    const list = this.#check(() => listOfPrompts(input));
-    const encodings = list ? await this.#checkPrompts(list) : [this.#checkPrompt(input)];
-    if (!list) await this.#rendered([encodings[0]?.rendering]);
-    const inputs = await allInTurns(
-      await mapInTurns(encodings, (encoding) => this.#requests.encoded(encoding)),
-    );
-    await forEachInTurns(inputs, (tokens, i) => {
-      if (tokens instanceof Int32Array)
-        this.#check(() => inElement(list ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
+    const { inList, inputs } = await this.#encoded(input);
+    await this.#checkEach(inList, inputs, (tokens) => {
+      if (tokens instanceof Int32Array) checkScoredLength(tokens.length, scoring);
     });
-    const defaults = checkSampling({}, this.#samplingContext);
-    const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
+    const sampling = this.#noOutput(scoring);
     const scores = await mapInTurns(inputs, (tokens) => {
       const score = this.#requests.score(tokens, sampling, scoring);
       score.catch(() => {}); // an abort; allInTurns reports it
       return score;
     });
     const results = await allInTurns(scores);
-    if (list) return results;
+    if (inList) return results;
     const [result] = results as [Score];
     if (result.error) throw result.error;
     return result;
+  }
+
+  /**
+   * The hidden state that stands for an input: [D], or [dimensions]. An array → Float32Array[] in order; where one input
+   * fails, the others are ended and the call rejects with its error, which names it.
+   */
+  async embed(input: Prompt, options?: EmbedOptions): Promise<Float32Array>;
+  async embed(inputs: readonly Prompt[], options?: EmbedOptions): Promise<Float32Array[]>;
+  async embed(
+    input: Prompt | readonly Prompt[],
+    options?: EmbedOptions,
+  ): Promise<Float32Array | Float32Array[]>;
+  async embed(
+    input: Prompt | readonly Prompt[],
+    options?: EmbedOptions,
+  ): Promise<Float32Array | Float32Array[]> {
+    const embedding = this.#check(() => {
+      this.#connection.checkUsable();
+      return checkEmbedding(options, this.#checkpoint.config.hiddenSize);
+    });
+    const { inList, inputs } = await this.#encoded(input, embeddable(embedding.instruct));
+    await this.#checkEach(inList, inputs, (tokens) => {
+      if (!(tokens instanceof Int32Array)) throw tokens;
+      checkFits(tokens.length, 0, this.#requests.limits);
+    });
+    const sampling = this.#noOutput(embedding);
+    const vectors = await this.#requests.embed(inputs as Int32Array[], sampling, embedding, (i, error) =>
+      ofElement(inList ? i : undefined, error),
+    );
+    return inList ? vectors : vectors[0]!;
   }
 
   /** Samples of each request, single- or multi-turn, in the order of their completion. Leaving the loop aborts the rest. */
@@ -349,16 +375,42 @@ export class Engine {
     });
   }
 
-  #checkPrompt(prompt: unknown): PromptEncoding {
+  /** The sampling of a request that generates nothing. */
+  #noOutput({ cacheSalt }: { cacheSalt: string }): Sampling {
+    return { ...checkSampling({}, this.#samplingContext), cacheSalt, maxTokens: 0 };
+  }
+
+  #checkPrompt(prompt: unknown, check = checkPrompt): PromptEncoding {
     const { vocabSize } = this.#checkpoint.config;
     const { maxContext } = this.#requests.limits;
     return this.#check(() =>
-      reading("prompt", () => checkPrompt(prompt, this.#requests.text, { vocabSize, maxContext })),
+      reading("prompt", () => check(prompt, this.#requests.text, { vocabSize, maxContext })),
     );
   }
 
-  async #checkPrompts(prompts: readonly unknown[]): Promise<PromptEncoding[]> {
-    const encodings = await mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
+  /** The ids of one input or of each of an array; where encoding failed, why. `check`: what is refused, and how it is encoded. */
+  async #encoded(
+    input: unknown,
+    check = checkPrompt,
+  ): Promise<{ inList: boolean; inputs: (Int32Array | LockstepError)[] }> {
+    const list = this.#check(() => listOfPrompts(input));
+    const encodings = list ? await this.#checkPrompts(list, check) : [this.#checkPrompt(input, check)];
+    if (!list) await this.#rendered([encodings[0]?.rendering]);
+    const inputs = await mapInTurns(encodings, (encoding) => this.#requests.encoded(encoding));
+    return { inList: list !== undefined, inputs: await allInTurns(inputs) };
+  }
+
+  /** What is wrong with the ids of one input refuses the call. */
+  #checkEach<T>(inList: boolean, inputs: readonly T[], check: (input: T) => void): Promise<void> {
+    return forEachInTurns(inputs, (input, i) =>
+      this.#check(() => inElement(inList ? i : undefined, () => check(input))),
+    );
+  }
+
+  async #checkPrompts(prompts: readonly unknown[], check = checkPrompt): Promise<PromptEncoding[]> {
+    const encodings = await mapInTurns(prompts, (prompt, i) =>
+      inElement(i, () => this.#checkPrompt(prompt, check)),
+    );
     const renderings: Promise<unknown>[] = [];
     await forEachInTurns(encodings, ({ rendering }, i) => {
       if (!rendering) return;
@@ -390,9 +442,6 @@ export class Engine {
   }
 }
 
-/** More prompts than a call can mean: a longer array is refused before it is walked. */
-const kMaxPrompts = 1_000_000;
-
 /** What each request asks for: made one by one, since there may be a million. */
 function* samplesOf(
   encodings: readonly PromptEncoding[],
@@ -403,26 +452,4 @@ function* samplesOf(
     for (let k = 0; k < sampling.n; ++k)
       yield [encoding, { ...sampling, seed, sampleIndex: sampling.sampleIndex + k }];
   }
-}
-
-/** What `body` refuses, after the place in the array of prompts; without an index, there is none. */
-function inElement<T>(index: number | undefined, body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    throw index === undefined ? error : ofElement(index, error);
-  }
-}
-
-/** A refusal, after its place in the array of prompts. */
-function ofElement(index: number, error: unknown): unknown {
-  if (!isLockstepError(error)) return error;
-  return new LockstepError(error.code, `prompt[${index}]: ${error.message}`, { cause: error.cause });
-}
-
-/** A copy of an array of prompts; undefined for a single prompt. */
-function listOfPrompts(prompt: unknown): unknown[] | undefined {
-  return reading("prompt", () =>
-    Array.isArray(prompt) ? itemsOf(prompt, "prompt", kMaxPrompts, "prompts in a call") : undefined,
-  );
 }

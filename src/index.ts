@@ -2,6 +2,7 @@
 export type { ChatMessage, Tool, ToolCall } from "./chat/types.js";
 export type { PauseOptions, RunningMode, UpdateOptions } from "./control.js";
 export { type DoctorReport, doctor } from "./doctor.js";
+export type { EmbedOptions } from "./embed.js";
 export { Engine, type Samples } from "./engine.js";
 export { type ErrorCode, type ErrorCounts, LockstepError } from "./errors.js";
 export { type Floors, type FloorsOptions, measureFloors } from "./floors.js";

@@ -83,6 +83,8 @@ export interface NativeRequest extends NativeSampling {
   outputTokens?: Int32Array;
   /** What sharing of K and V depends on besides the tokens: a 128-bit digest. */
   prefixRoot: BigUint64Array;
+  /** Of an embedding, with maxTokens 0: which hidden states it is the mean of. */
+  pooling?: "last" | "mean";
   score?: { from: number; topLogprobs: number; tokenIds: Int32Array };
 }
 
@@ -100,6 +102,8 @@ export interface NativeDetails {
   sampled?: NativeLogprobs;
   keptTokenIds?: Int32Array;
   scored?: NativeLogprobs;
+  /** [D], with the last event of an embedding. */
+  pooled?: Float64Array;
   code?: string;
   message?: string;
 }

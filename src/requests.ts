@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { reading } from "./check.js";
 import type { Connection, RequestEvent, RequestListener } from "./connection.js";
+import { type Embedding, makeVector, nativeInput } from "./embed.js";
 import { asLockstepError, type ErrorTally, type LockstepError } from "./errors.js";
 import { Finish, type NativeRequest } from "./native.js";
 import { checkFits, checkTextFits, type EngineLimits, type Sampling, type Scoring } from "./options.js";
@@ -12,6 +13,9 @@ import type { PromptEncoding, TextLength, TextSide } from "./prompt.js";
 import { makeScore, type Score } from "./score.js";
 import { onAbort } from "./signals.js";
 import { type Continuation, GenerationStream } from "./stream.js";
+import { allInTurns, mapInTurns } from "./turns.js";
+
+type NativeInput = Pick<NativeRequest, "tokens" | "outputTokens" | "pooling">;
 
 export class Requests {
   limits: EngineLimits;
@@ -106,20 +110,71 @@ export class Requests {
     signal?.throwIfAborted();
     if (!(input instanceof Int32Array)) return makeScore(new Int32Array(0), scoring, this.#failed(input));
     const tokens = input;
-    let forget = (): void => {};
     try {
       checkFits(tokens.length, 0, this.limits);
-      const scored = await new Promise<RequestEvent>((resolve, reject) => {
-        const id = this.#submit({ tokens }, sampling, scoring, (event) => {
+      const scored = await this.#withoutOutput({ tokens }, sampling, scoring, signal);
+      return await makeScore(tokens, scoring, scored);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      return makeScore(tokens, scoring, this.#failed(asLockstepError(error)));
+    }
+  }
+
+  /**
+   * A vector of each input, in order. Rejects where the signal is aborted, with its reason; and with `failure(i, error)`
+   * where input i fails: half of an array is of no use, so the others are ended.
+   */
+  async embed(
+    inputs: readonly Int32Array[],
+    sampling: Sampling,
+    embedding: Embedding,
+    failure: (index: number, error: unknown) => unknown,
+  ): Promise<Float32Array[]> {
+    const { signal } = embedding;
+    const ended = new AbortController();
+    const forget = reading("signal", () => onAbort(signal, () => ended.abort(signal?.reason)));
+    if (signal?.aborted) ended.abort(signal.reason);
+    const one = async (tokens: Int32Array, index: number): Promise<Float32Array> => {
+      try {
+        if (ended.signal.aborted) ++this.abortedUnsubmitted;
+        ended.signal.throwIfAborted();
+        const input = nativeInput(tokens, embedding);
+        const { pooled, error } = await this.#withoutOutput(input, sampling, undefined, ended.signal);
+        if (pooled) return makeVector(pooled, embedding);
+        ended.abort(failure(index, error));
+      } catch (error) {
+        if (!ended.signal.aborted) ended.abort(this.#rejected.add(failure(index, asLockstepError(error))));
+      }
+      throw ended.signal.reason; // of the first abort
+    };
+    try {
+      const vectors = await mapInTurns(inputs, (input, i) => {
+        const vector = one(input, i);
+        vector.catch(() => {}); // allInTurns reports it
+        return vector;
+      });
+      return await allInTurns(vectors);
+    } finally {
+      forget();
+    }
+  }
+
+  /** Submits a request that generates nothing, and waits for its end. Rejects where the signal is aborted, with its reason. */
+  async #withoutOutput(
+    input: NativeInput,
+    sampling: Sampling,
+    scoring: Scoring | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<RequestEvent> {
+    let forget = (): void => {};
+    try {
+      return await new Promise<RequestEvent>((resolve, reject) => {
+        const id = this.#submit(input, sampling, scoring, (event) => {
           if (event.finish === Finish.abort) reject(signal?.reason);
           else if (event.finish !== Finish.none) resolve(event);
         });
         forget = reading("signal", () => onAbort(signal, () => this.#connection.end(id, { stopped: false })));
       });
-      return await makeScore(tokens, scoring, scored);
-    } catch (error) {
-      if (signal?.aborted) throw error;
-      return makeScore(tokens, scoring, this.#failed(asLockstepError(error)));
     } finally {
       forget();
     }
@@ -131,7 +186,7 @@ export class Requests {
   }
 
   #submit(
-    input: Pick<NativeRequest, "tokens" | "outputTokens">,
+    input: NativeInput,
     sampling: Sampling,
     scoring: Scoring | undefined,
     listener: RequestListener,

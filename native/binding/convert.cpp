@@ -72,6 +72,11 @@ Napi::Object from_details(Napi::Env env, uint32_t row, const RequestEvent& event
     object.Set("keptTokenIds", ids);
   }
   if (!event.scored.empty()) object.Set("scored", from_logprobs(env, event.scored));
+  if (!event.pooled.empty()) {
+    auto pooled = doubles(env, event.pooled.size());
+    std::copy(event.pooled.begin(), event.pooled.end(), pooled.Data());
+    object.Set("pooled", pooled);
+  }
   if (event.error_code != nullptr) {
     object.Set("code", Napi::String::New(env, event.error_code));
     object.Set("message", Napi::String::New(env, event.error_message));
@@ -81,7 +86,7 @@ Napi::Object from_details(Napi::Env env, uint32_t row, const RequestEvent& event
 
 bool has_details(const RequestEvent& event) {
   return !event.sample.top.empty() || !event.sample.kept_token_ids.empty() || !event.scored.empty() ||
-         event.error_code != nullptr;
+         !event.pooled.empty() || event.error_code != nullptr;
 }
 
 // An event too large to convert becomes the error of its request.
@@ -96,7 +101,7 @@ Napi::Object details_or_error(Napi::Env env, uint32_t row, RequestEvent& event) 
            .finish = FinishReason::kError,
            .cached_tokens = event.cached_tokens,
            .error_code = "OUT_OF_MEMORY",
-           .error_message = "The result's logprobs cannot be handed to JavaScript: " + reason};
+           .error_message = "The result cannot be handed to JavaScript: " + reason};
   return from_details(env, row, event);
 }
 
@@ -214,6 +219,8 @@ std::unique_ptr<Request> to_request(const Napi::Object& object, int32_t vocab_si
   auto request = std::make_unique<Request>();
   request->id = static_cast<uint64_t>(number(object, "id"));
   request->sampling = to_sampling_params(object, vocab_size);
+  if (object.Has("pooling"))
+    request->pooling = string(object, "pooling") == "mean" ? Pooling::kMean : Pooling::kLast;
   request->begin(token_ids(object, "tokens", vocab_size), object.Has("outputTokens")
                                                               ? token_ids(object, "outputTokens", vocab_size)
                                                               : std::vector<int32_t>{});

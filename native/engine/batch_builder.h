@@ -20,6 +20,8 @@ struct Batch {
   std::vector<Scheduled> scheduled;   // [S]; the request is null where it ended while the step was in flight
   std::vector<HeadRow> head_rows;     // as step.head_rows
   std::vector<SampleResult> results;  // as head_rows, once the step is collected
+  std::vector<int32_t> pooled_rows;   // see engine/pooling.h
+  std::vector<BFloat16> hidden;       // [pooled_rows, D]
 };
 
 // How the request's next token is to be drawn. The row refers to the request's vectors.

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "engine/engine_parts.h"
+#include "engine/pooling.h"
 #include "engine/sampler.h"
 
 namespace lockstep {
@@ -162,6 +163,7 @@ void Engine::launch(Parts& parts, std::span<const Scheduled> scheduled) {
   note_non_finite(scheduled, batch.step, parts.ranks.model().non_finite());
   batch.results.assign(batch.head_rows.size(), SampleResult{});
   parts.ranks.sample(batch.results, batch.step);
+  pool_rows(batch, parts.ranks);
   for (const Scheduled& part : scheduled) parts.scheduler.mark_launched(part);
   parts.stats.steps_ahead += parts.in_flight != nullptr;
   parts.in_flight = &batch;

@@ -91,13 +91,15 @@ void Engine::abort_begun(Parts& parts) {
   for (const uint64_t id : begun) handle(parts, End{id, FinishReason::kAbort});
 }
 
-// K and V of all tokens. A score must be of one version of the weights: where some of its rows are missing,
-// those that are there are forgotten, too.
+// K and V of all tokens. A score or an embedding must be of one version of the weights: where some of its rows
+// are missing, those that are there are forgotten, too.
 void Engine::forget_computed(Parts& parts) {
   parts.scheduler.preempt_all();
   parts.pool.drop_cached();
-  for (const auto& [id, request] : open_)
+  for (const auto& [id, request] : open_) {
     if (request->next_scored() < request->prompt_length) request->scored.clear();
+    request->forget_pooled();
+  }
 }
 
 // What came before it is published first.

@@ -257,6 +257,11 @@ std::vector<KernelProfile> RankGroup::profile() {
   return result;
 }
 
+// Several workers are done with the step since sample(), and have the same hidden states.
+void RankGroup::read_hidden(Matrix<BFloat16> y, std::span<const int32_t> rows) {
+  ops().read_rows(y, model().hidden(), rows);
+}
+
 void RankGroup::run(const Task& task) {
   if (cancel_.load(std::memory_order_relaxed))
     throw Error("ENGINE_CLOSED", "the engine was closed during a step");

@@ -48,6 +48,9 @@ class RankGroup {
   void sample(std::span<SampleResult> results, const Step& step);
   // Of the oldest step that is not collected.
   void collect();
+  // y [rows, D], on the host: rows of the hidden states (Model::hidden) of the step that was sampled last. Waits
+  // for it.
+  void read_hidden(Matrix<BFloat16> y, std::span<const int32_t> rows);
 
   // Worker 0's, see Ops::profile.
   std::vector<KernelProfile> profile();

@@ -1,6 +1,7 @@
 // One request inside the engine: what was asked, and how far it has come. Owned by the engine, engine thread
 // only.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -45,12 +46,20 @@ struct ScoreParams {
   std::vector<int32_t> token_ids;
 };
 
+// Which hidden states (after the final norm) an embedding is the mean of.
+enum class Pooling : uint8_t {
+  kNone,  // the request is no embedding
+  kLast,  // the last token's
+  kMean,  // all tokens'
+};
+
 struct Request {
   uint64_t id = 0;
   std::vector<int32_t> tokens;  // prompt, then output; the last one may be unsampled()
   int32_t prompt_length = 0;
   SamplingParams sampling;
   ScoreParams score;
+  Pooling pooling = Pooling::kNone;
 
   PrefixRoot root{};
   TokenHistory history;  // kept only where the sampling is penalized()
@@ -69,15 +78,26 @@ struct Request {
   std::vector<SampleResult> scored;
   int64_t num_kept = 0;  // in the lists of kept tokens so far
 
-  // What is known before the first step, once `sampling` is: the prompt, and of a sample that goes on where it
+  // Of an embedding so far: [D], the sum of the hidden states in the order of their positions. A recompute does
+  // not repeat them.
+  std::vector<double> pooled;
+  int32_t next_pooled = INT32_MAX;  // position of the next one; of another request none
+
+  // What is known before the first step, once `sampling` and `pooling` are: the prompt, and of a sample that goes on where it
   // was interrupted its output so far, which is computed again like a prompt and otherwise counts as output.
   void begin(std::vector<int32_t> prompt, std::span<const int32_t> output) {
     tokens = std::move(prompt);
     prompt_length = length();
     tokens.insert(tokens.end(), output.begin(), output.end());
+    forget_pooled();
     if (!sampling.penalized()) return;
     for (int32_t i = 0; i < length(); ++i)
       i < prompt_length ? history.add_prompt(tokens[i]) : history.add_output(tokens[i]);
+  }
+
+  void forget_pooled() {
+    pooled.clear();
+    if (pooling != Pooling::kNone) next_pooled = pooling == Pooling::kMean ? 0 : length() - 1;
   }
 
   // Debugging only: where NaN or infinity first showed, in words; empty while nowhere.
@@ -91,9 +111,9 @@ struct Request {
     if (score.from < 0) return prompt_length;
     return (score.from > 1 ? score.from : 1) + static_cast<int32_t>(scored.size());
   }
-  // How many leading tokens may come from the prefix cache: not the one whose logits are needed first.
+  // How many leading tokens may come from the prefix cache: not the one whose hidden state is needed first.
   int32_t most_cached_tokens() const {
-    return (next_scored() < prompt_length ? next_scored() : length()) - 1;
+    return std::min(next_pooled, (next_scored() < prompt_length ? next_scored() : length()) - 1);
   }
 };
 
@@ -106,6 +126,7 @@ struct RequestEvent {
   SampleResult sample = {};  // sample.token is -1 where the step took no token for this request
   FinishReason finish = FinishReason::kNone;
   std::vector<SampleResult> scored = {};  // with the last event
+  std::vector<double> pooled = {};        // [D], with kLength of an embedding
   int32_t cached_tokens = -1;             // Request::cached_tokens
   const char* error_code = nullptr;       // with kError: one of src/errors.ts's codes
   std::string error_message = {};

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/pooling.h"
+
 namespace lockstep {
 namespace {
 
@@ -19,10 +21,12 @@ std::string place_of(const NonFinite& found, int32_t position) {
   return place + ", at position " + std::to_string(position);
 }
 
-void fail_non_finite(RequestEvent& event, const Request& request, int32_t position, bool debug) {
+// `what`: "logits at", say.
+void fail_non_finite(RequestEvent& event, const Request& request, const char* what, int32_t position,
+                     bool debug) {
   event.finish = FinishReason::kError;
   event.error_code = "NON_FINITE_LOGITS";
-  event.error_message = "The model's logits at position " + std::to_string(position) +
+  event.error_message = std::string("The model's ") + what + " position " + std::to_string(position) +
                         " hold NaN or infinity: the checkpoint's weights, or this input, overflow";
   if (!debug) {
     event.error_message += " (Engine.load's option debug names the layer)";
@@ -64,6 +68,13 @@ void take_token(Request& request, int32_t token) {
   if (request.sampling.penalized()) request.history.add_output(token);
 }
 
+void take_embedding(RequestEvent& event, Request& request, bool debug) {
+  if (finish_pooling(request))
+    event.pooled = std::move(request.pooled);
+  else
+    fail_non_finite(event, request, "hidden states up to", request.length() - 1, debug);
+}
+
 // The event of the request whose rows are [begin, end).
 RequestEvent take_rows(const Scheduled& part, Batch& batch, size_t begin, size_t end, bool debug) {
   Request& request = *part.request;
@@ -72,7 +83,7 @@ RequestEvent take_rows(const Scheduled& part, Batch& batch, size_t begin, size_t
     SampleResult& result = batch.results[row];
     const int32_t position = batch.step.positions[batch.step.head_rows[row]];
     if (!result.finite) {
-      fail_non_finite(event, request, position, debug);
+      fail_non_finite(event, request, "logits at", position, debug);
     } else if (result.all_banned) {
       fail_all_banned(event, position);
     } else if (request.num_kept += std::ssize(result.kept_token_ids); request.num_kept > kMostKept) {
@@ -88,6 +99,8 @@ RequestEvent take_rows(const Scheduled& part, Batch& batch, size_t begin, size_t
   const bool scored_all =
       request.sampling.max_tokens == 0 && part.begin + part.num_tokens == request.length();
   if (event.finish == FinishReason::kNone && scored_all) event.finish = FinishReason::kLength;
+  if (event.finish == FinishReason::kLength && request.pooling != Pooling::kNone)
+    take_embedding(event, request, debug);
   if (event.finish != FinishReason::kNone) event.scored = std::move(request.scored);
   return event;
 }

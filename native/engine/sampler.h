@@ -13,7 +13,7 @@ namespace lockstep {
 void note_non_finite(std::span<const Scheduled> scheduled, const Step& step, std::span<const NonFinite> rows);
 
 // One event for each request that took a token, finished or failed in this step, out of batch.results.
-// Requests are changed (tokens, scored) but not removed from the scheduler: that is the caller's. `debug`: see
+// Requests are changed (tokens, scored, pooled) but not removed from the scheduler: that is the caller's. `debug`: see
 // EngineSpec.
 std::vector<RequestEvent> take_results(Batch& batch, bool debug);
 

@@ -35,6 +35,9 @@ class Delegate : public Ops {
   void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override {
     inner_->gather_rows(y, x, rows);
   }
+  void read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override {
+    inner_->read_rows(y, x, rows);
+  }
   void rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
                 float eps) override {
     inner_->rms_norm(y, x, weight, eps);

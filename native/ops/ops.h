@@ -111,6 +111,9 @@ class Ops {
   // y[i] = x[rows[i]]. y [rows, D], x [T, D].
   virtual void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) = 0;
 
+  // The same with y in host memory and any rows; complete on return.
+  virtual void read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) = 0;
+
   // y = bf16(bf16(x / sqrt(mean(x^2) + eps)) * weight). y, x [T, D]; weight [D].
   virtual void rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
                         float eps) = 0;

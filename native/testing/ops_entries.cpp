@@ -264,6 +264,10 @@ constexpr std::pair<const char*, Verb> kVerbs[] = {
        ops.begin_step({.tokens = ids, .positions = {}, .sequences = {}, .head_rows = {}});
        ops.embed(s.matrix(matrix<BFloat16>(i[0])), s.matrix(matrix<BFloat16>(i[1])), ids);
      }},
+    {"readRows",
+     [](Ops& ops, Stage& s, const Info& i) {
+       ops.read_rows(matrix<BFloat16>(i[0]), s.matrix(matrix<BFloat16>(i[1])), elements<int32_t>(i[2]));
+     }},
     {"gatherRows",
      [](Ops& ops, Stage& s, const Info& i) {
        const auto rows = elements<int32_t>(i[2]);

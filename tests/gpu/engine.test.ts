@@ -33,9 +33,9 @@ describeIfGpu("engines on a GPU", () => {
       env,
     });
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
-    const { computePath, results, score, stepsAhead } = JSON.parse(stdout);
+    const { computePath, results, score, embed, stepsAhead } = JSON.parse(stdout);
     expect(stepsAhead > 0).toBe(!without.includes("ahead"));
-    return { computePath, results, score };
+    return { computePath, results, score, embed };
   }
 
   it.each<[string, object, string]>([

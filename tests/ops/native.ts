@@ -69,6 +69,7 @@ export interface Ops {
   computePath: string;
   embed(y: Matrix, table: Matrix, ids: Int32Array): void;
   gatherRows(y: Matrix, x: Matrix, rows: Int32Array): void;
+  readRows(y: Matrix, x: Matrix, rows: Int32Array): void;
   rmsNorm(y: Matrix, x: Matrix, weight: Uint16Array, eps: number): void;
   addNorm(residual: Matrix, y: Matrix, sum: Floats, weight: Uint16Array, eps: number): void;
   ropeTable(table: Floats, positions: Int32Array, invFreq: Float32Array, scale: number): void;

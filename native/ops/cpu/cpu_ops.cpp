@@ -61,4 +61,8 @@ void CpuOps::gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span
   copy_rows("gather_rows", y, x, rows);
 }
 
+void CpuOps::read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) {
+  copy_rows("read_rows", y, x, rows);
+}
+
 }  // namespace lockstep

@@ -48,6 +48,7 @@ class CudaOps final : public Ops {
   void begin_step(const StepArrays& step) override;
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override;
   void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override;
+  void read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override;
   void rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
                 float eps) override;
   void add_norm(Matrix<BFloat16> residual, Matrix<BFloat16> y, Matrix<const float> sum,
@@ -114,6 +115,7 @@ class CudaOps final : public Ops {
   int turn_ = 0;       // which is the present one
   Growing step_device_{false}, tiles_device_{false}, sampled_device_{false};
   Growing workspace_{false}, inv_freq_device_{false};
+  Growing rows_host_{true};      // of read_rows()
   std::vector<float> inv_freq_;  // what inv_freq_device_ holds
   std::vector<int64_t> slots_;
   std::vector<int32_t> blocks_;

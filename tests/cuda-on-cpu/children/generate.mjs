@@ -15,6 +15,12 @@ const prompts = [[1, 2, 3], Array.from({ length: 40 }, (_, i) => (7 * i) % 64), 
 const sampling = { maxTokens: 12, ignoreEos: true, seed: 3, topK: 20, logprobs: true, topLogprobs: 2 };
 const results = await Promise.allSettled(prompts.map((tokens) => engine.generate({ tokens }, sampling)));
 const score = await engine.score({ tokens: prompts[1] }, { topLogprobs: 2 }).catch(outcome);
+const embed = await engine
+  .embed(
+    prompts.map((tokens) => ({ tokens })),
+    { pooling: "mean" },
+  )
+  .catch(outcome);
 const { failure } = engine.stats();
 const again = failure && (await engine.generate({ tokens: [1] }, sampling).then(() => "answered", outcome));
 await engine.close();
@@ -28,6 +34,7 @@ console.log(
     computePath: engine.computePath,
     results: results.map(({ value, reason }) => (value ? { ...value, usage: undefined } : outcome(reason))),
     score,
+    embed,
     failure,
     again,
     fresh: fresh && JSON.parse(fresh.stdout).computePath,

@@ -47,6 +47,7 @@ describe("updateWeights has the bits of a fresh load", () => {
   });
 
   it("and 20 times over, without growing", async () => {
+    await fresh; // its engine is gone, before anything is counted
     await withEngine(first, kLoad, async (engine) => {
       const sources = [second, tensorsOf(first), first, tensorsOf(second)];
       const update = async (i: number) => engine.updateWeights(sources[i % 4]!);

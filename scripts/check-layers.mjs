@@ -29,7 +29,7 @@ const kNative = {
   "comm/": { may: ["base/", "ops/"] },
   "comm/cuda/": { may: ["comm/", "ops/cuda/", "ops/", "base/"], system: /^cuda/ },
   // The choice among backends: it knows the CPU's front doors, and opens the CUDA library by name.
-  "backend/": { may: ["comm/", "ops/cpu/cpu_ops.h", "ops/", "base/"] },
+  "backend/": { may: ["comm/", "ops/cpu/cpu_ops.h", "ops/cpu/floors.h", "ops/", "base/"] },
   "backend/plugin/": {
     may: ["backend/registry.h", "comm/cuda/", "ops/cuda/", "comm/", "ops/", "base/"],
     system: /^cuda/,
@@ -37,9 +37,9 @@ const kNative = {
   "cache/": { may: ["ops/", "base/"] },
   "model/": { may: ["cache/", "checkpoint/", "ops/", "comm/", "base/"] },
   "engine/": { may: ["model/", "cache/", "checkpoint/", "ops/", "comm/", "base/"] },
-  // cpu_ops.h and floors.h: what doctor and bench ask
+  // cpu_ops.h: what doctor asks
   "binding/": {
-    may: ["engine/", "base/", "ops/cpu/cpu_ops.h", "ops/cpu/floors.h", "backend/registry.h"],
+    may: ["engine/", "checkpoint/", "base/", "ops/cpu/cpu_ops.h", "backend/registry.h"],
     system: /^napi\.h$/,
   },
   "testing/": { may: [""], system: /^napi\.h$/ },
@@ -53,13 +53,20 @@ const kTypeScript = {
   "errors.ts": { may: [] },
   "check.ts": { may: ["errors.ts"] },
   "host.ts": { may: [] },
-  "native.ts": { may: ["errors.ts", "checkpoint/"] },
+  "profile.ts": { may: [] },
+  "native.ts": { may: ["errors.ts", "profile.ts", "checkpoint/"] },
   "signals.ts": { may: [] },
   "turns.ts": { may: [] },
   "devices.ts": { may: ["errors.ts", "check.ts", "native.ts"] },
   "hub/": { may: ["errors.ts", "checkpoint/"], packages: ["@huggingface/hub"] },
-  "connection.ts": { may: ["errors.ts", "native.ts", "turns.ts"] },
-  "floors.ts": { may: ["errors.ts", "check.ts", "host.ts", "native.ts"] },
+  "connection.ts": { may: ["errors.ts", "native.ts", "signals.ts", "turns.ts"] },
+  "weights.ts": {
+    may: ["check.ts", "checkpoint/", "errors.ts", "native.ts", "signals.ts", "turns.ts"],
+  },
+  "control.ts": {
+    may: ["check.ts", "checkpoint/", "connection.ts", "errors.ts", "native.ts", "signals.ts", "weights.ts"],
+  },
+  "floors.ts": { may: ["errors.ts", "check.ts", "devices.ts", "host.ts", "native.ts"] },
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },
   "chat/": { may: ["errors.ts", "check.ts", "turns.ts"], packages: ["@huggingface/jinja"] },
@@ -71,6 +78,8 @@ const kTypeScript = {
     may: ["errors.ts", "check.ts", "devices.ts", "host.ts", "native.ts", "checkpoint/", "tokenizer/"],
   },
   "prompt.ts": { may: ["errors.ts", "check.ts", "chat/", "tokenizer/"] },
+  "prompts.ts": { may: ["errors.ts", "check.ts"] },
+  "embed.ts": { may: ["errors.ts", "check.ts", "prompt.ts"] },
   "stream.ts": { may: ["errors.ts", "options.ts", "native.ts", "connection.ts", "chat/", "tokenizer/"] },
   "score.ts": { may: ["errors.ts", "options.ts", "connection.ts", "stream.ts", "turns.ts"] },
   "doctor.ts": { may: ["host.ts", "native.ts"] },
@@ -80,23 +89,28 @@ const kTypeScript = {
   "requests.ts": {
     may: [
       ...["check.ts", "errors.ts", "native.ts", "options.ts", "prompt.ts", "score.ts", "signals.ts"],
-      ...["stream.ts", "connection.ts"],
+      ...["stream.ts", "connection.ts", "embed.ts", "turns.ts"],
     ],
   },
+  "stats.ts": { may: ["connection.ts", "errors.ts", "requests.ts"] },
   "engine.ts": {
     may: [
-      "requests.ts",
-      "check.ts",
+      ...["requests.ts", "rollout/resume.ts", "rollout/rollouts.ts", "rollout/types.ts"],
+      "rollout/rollout-engine.ts",
+      ...["check.ts", "control.ts", "embed.ts", "prompts.ts"],
       "devices.ts",
       "load.ts",
       "errors.ts",
       "native.ts",
       "options.ts",
+      "profile.ts",
       "prompt.ts",
       "score.ts",
       "stream.ts",
       "signals.ts",
+      "stats.ts",
       "turns.ts",
+      "weights.ts",
       "connection.ts",
       "hub/",
       "checkpoint/",
@@ -105,12 +119,20 @@ const kTypeScript = {
   },
   "index.ts": {
     may: [
-      ...["sampling-distribution.ts", "floors.ts"],
+      ...["sampling-distribution.ts", "floors.ts", "embed.ts", "control.ts", "stats.ts", "weights.ts"],
       ...["errors.ts", "options.ts", "prompt.ts", "score.ts", "stream.ts", "engine.ts", "doctor.ts"],
+      ...["profile.ts"],
       ...["chat/types.ts", "tokenizer/tokenizer.ts"],
+      ...["rollout/loss-mask.ts", "rollout/rollouts.ts", "rollout/slime-sample.ts", "rollout/types.ts"],
     ],
   },
-  "rollout/": { may: ["index.ts"] },
+  // The engine passes itself as a RolloutEngine (rollout-engine.ts): nothing here knows engine.ts.
+  "rollout/": {
+    may: [
+      ...["check.ts", "errors.ts", "options.ts", "prompt.ts", "signals.ts", "stream.ts", "turns.ts"],
+      ...["chat/", "tokenizer/"],
+    ],
+  },
   "eval/": { may: ["index.ts"] },
   "server/": { may: ["index.ts"] },
   "cli/": {

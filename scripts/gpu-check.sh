@@ -33,7 +33,7 @@ kernels=.cache/cuda-bench/kernels
 if [ ! -x $kernels ]; then
   mkdir -p "$(dirname $kernels)"
   objects=()
-  for name in linear attention stream; do objects+=("native/ops/cuda/$name.$([ $name = stream ] && echo cpp || echo cu)"); done
+  for name in linear.cu attention.cu profiler.cu stream.cpp; do objects+=("native/ops/cuda/$name"); done
   flags=(-std=c++20 -O3 --fmad=false --expt-relaxed-constexpr -diag-suppress 554 -Inative)
   arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
   nvcc "${flags[@]}" -gencode=arch=compute_90a,code=sm_90a -c -o $kernels.sm90.o native/ops/cuda/linear_sm90.cu
@@ -52,7 +52,13 @@ for size in 0.6B 4B; do part "checkpoint-$size" node bench/make-checkpoint.mjs $
 part kernels $kernels
 if python3 -c 'import torch' 2>/dev/null; then part torch python3 bench/cuda/torch_peer.py; fi
 for size in 0.6B 4B; do part "engine-$size" node bench/cuda/engine.mjs .cache/bench/qwen3-$size; done
-LOCKSTEP_CUDA_WITHOUT=graphs part engine-0.6B-without-graphs node bench/cuda/engine.mjs .cache/bench/qwen3-0.6B --decode 1,8 --prefill ''
+for size in 0.6B 4B; do
+  part "profile-$size" node dist/cli/main.js bench .cache/bench/qwen3-$size --device cuda:0 --profile \
+    --prefill 512,2048 --decode 1,8,64 --context 1024 --tokens 64
+done
+for off in graphs ahead; do
+  LOCKSTEP_CUDA_WITHOUT=$off part engine-0.6B-without-$off node bench/cuda/engine.mjs .cache/bench/qwen3-0.6B --decode 1,8,64 --prefill ''
+done
 part load-0.6B node bench/cuda/engine.mjs .cache/bench/qwen3-0.6B --load 256
 if command -v compute-sanitizer >/dev/null; then
   part memcheck bash -c 'sanitize memcheck'

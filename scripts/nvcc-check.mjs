@@ -25,6 +25,7 @@ const kBudgets = [
   { kernel: /linear_kernel.*4TileILi[24]E/, registers: 255 }, // 256 threads: prefill
   { kernel: /linear_kernel/, registers: 128 }, // 128 threads, 4 blocks: decode
   { kernel: /linear_sm90_kernel/, registers: 168 }, // 384 threads: what warpgroups exchange
+  { kernel: /multiply_sm90_kernel/, registers: 128 }, // 256 threads, 2 blocks
   { kernel: /attention_kernelINS1_5ShapeILb0ELi4E/, registers: 128 }, // 128 threads, 3 blocks: decode
   { kernel: /attention_kernel/, registers: 255 },
   { kernel: /finish_heads_kernelILi16E/, registers: 128 }, // heads beyond 128 elements

@@ -9,6 +9,7 @@ import { type ErrorCode, type ErrorCounts, ErrorTally, LockstepError } from "./e
 import {
   Column,
   Finish,
+  type NativeControl,
   type NativeEngine,
   type NativeEngineSpec,
   type NativeEvent,
@@ -16,7 +17,9 @@ import {
   type NativeRequest,
   type NativeStats,
   native,
+  nativeError,
 } from "./native.js";
+import { onAbort } from "./signals.js";
 import { forEachInTurns, TurnTimer } from "./turns.js";
 
 /** What an engine step brought one request. */
@@ -26,11 +29,15 @@ export interface RequestEvent {
   logprob: number;
   temperatureLogprob: number;
   samplingLogprob: number;
-  /** Prompt tokens found in the prefix cache; -1 where the request was never admitted. */
+  /** Of prompt and resumed output, tokens found in the prefix cache; -1 where the request was never admitted. */
   cachedTokens: number;
   sampled?: NativeLogprobs | undefined;
+  keptTokenIds?: Int32Array | undefined;
   scored?: NativeLogprobs | undefined;
+  pooled?: Float64Array | undefined;
   error?: LockstepError | undefined;
+  /** Of the weights that the step computed with. */
+  weightVersion: number;
 }
 
 export type RequestListener = (event: RequestEvent) => void;
@@ -42,12 +49,15 @@ export class Connection {
   computePath = "";
   /** Of the KV cache; set once loaded. */
   numBlocks = 0;
+  /** Of the weights in use. */
+  weightVersion = 0;
   /** Of the turns in which this engine's requests or events are worked on. */
   readonly turns = new TurnTimer();
   readonly #failed = new ErrorTally();
   readonly #native: NativeEngine;
   readonly #maxOpen: number;
   readonly #open = new Map<number, RequestListener>();
+  readonly #controls = new Map<number, (answer: NativeEvent | LockstepError) => void>(); // not answered
   readonly #events: NativeEvent[] = []; // not handled to their end
   #nextId = 1;
   #failure: LockstepError | undefined;
@@ -85,8 +95,7 @@ export class Connection {
   /** Throws where no request can be taken any more. */
   checkUsable(): void {
     if (this.#closing) throw new LockstepError("ENGINE_CLOSED", "The engine is closed");
-    if (this.#failure)
-      throw new LockstepError("ENGINE_FAILED", this.#failure.message, { cause: this.#failure });
+    if (this.#failure) throw failedWith(this.#failure);
   }
 
   /** Returns the request's id, for `end`. */
@@ -101,12 +110,9 @@ export class Connection {
     try {
       this.#native.submit({ ...request, id });
     } catch (error) {
-      throw new LockstepError(
-        (error as { code?: ErrorCode }).code ?? "ENGINE_FAILED",
-        (error as Error).message,
-      );
+      throw nativeError(error);
     }
-    if (this.#open.size === 0) this.#hold();
+    if (this.#isIdle) this.#hold();
     this.#open.set(id, listener);
     return id;
   }
@@ -114,6 +120,27 @@ export class Connection {
   /** Ends a request before its own end, as stopped or as aborted. Its last event is still to come. */
   end(id: number, { stopped }: { stopped: boolean }): void {
     this.#native.end(id, stopped);
+  }
+
+  /**
+   * Asks something of the engine as a whole. Rejects with its refusal, with why it failed or that it was closed, or, where
+   * it had not begun when the signal was aborted, with the signal's reason.
+   */
+  async control(control: Omit<NativeControl, "id">, signal?: AbortSignal): Promise<NativeEvent> {
+    this.checkUsable();
+    signal?.throwIfAborted();
+    const id = this.#nextId++;
+    this.#native.control({ ...control, id });
+    if (this.#isIdle) this.#hold();
+    const forget = onAbort(signal, () => this.#native.cancel(id));
+    const answer = await new Promise<NativeEvent | LockstepError>((resolve) => {
+      this.#controls.set(id, resolve);
+    });
+    forget();
+    if (answer instanceof LockstepError) throw answer;
+    if (answer.code === "CANCELLED") throw signal?.reason;
+    if (answer.code !== undefined) throw new LockstepError(answer.code as ErrorCode, answer.message ?? "");
+    return answer;
   }
 
   stats(): NativeStats {
@@ -134,13 +161,17 @@ export class Connection {
     return this.#closing;
   }
 
+  get #isIdle(): boolean {
+    return this.#open.size === 0 && this.#controls.size === 0;
+  }
+
   #hold(): void {
     busy.add(this);
     this.#native.ref();
   }
 
   #release(): void {
-    if (this.#open.size > 0 || this.#closing) return;
+    if (!this.#isIdle || this.#closing) return;
     busy.delete(this);
     this.#native.unref();
   }
@@ -165,18 +196,31 @@ export class Connection {
       this.computePath = event.computePath ?? "";
       this.numBlocks = event.numBlocks ?? 0;
       this.#settleLoad?.(undefined);
+    } else if (event.kind === "done") {
+      this.weightVersion = event.weightVersion;
+      this.#answer(event.control!, event);
+      this.#release();
     } else if (event.kind === "failed") {
       this.#failure = new LockstepError(event.code as ErrorCode, event.message ?? "");
       this.#settleLoad?.(this.#failure);
+      for (const id of this.#controls.keys()) this.#answer(id, failedWith(this.#failure));
+      this.#release();
     } else if (event.kind === "closed") {
       busy.delete(this);
       this.#settleLoad?.(new LockstepError("ENGINE_CLOSED", "The engine was closed while it was loading"));
+      for (const id of this.#controls.keys())
+        this.#answer(id, new LockstepError("ENGINE_CLOSED", "The engine was closed before this was done"));
       this.#settleClose?.();
     }
   }
 
+  #answer(control: number, answer: NativeEvent | LockstepError): void {
+    this.#controls.get(control)?.(answer);
+    this.#controls.delete(control);
+  }
+
   /** Each row of the event to its request. */
-  async #dispatch({ rows, details }: NativeEvent): Promise<void> {
+  async #dispatch({ rows, details, weightVersion }: NativeEvent): Promise<void> {
     let nextDetail = 0;
     await forEachInTurns({ length: rows.length / Column.count }, (_, row) => {
       this.turns.enter();
@@ -198,10 +242,18 @@ export class Connection {
         samplingLogprob: column("samplingLogprob"),
         cachedTokens: column("cachedTokens"),
         sampled: detail?.sampled,
+        keptTokenIds: detail?.keptTokenIds,
         scored: detail?.scored,
+        pooled: detail?.pooled,
         error,
+        weightVersion,
       });
     });
     if (rows.length > 0) this.#release();
   }
+}
+
+/** What an engine that has failed answers. */
+function failedWith(failure: LockstepError): LockstepError {
+  return new LockstepError("ENGINE_FAILED", failure.message, { cause: failure });
 }

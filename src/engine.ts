@@ -2,23 +2,18 @@
  * The public Engine: checks what it is asked, and leaves the rest to Requests, which encode and submit, and to the Connection
  * to the native engine thread. Main thread (or a worker's).
  */
-import { itemsOf, reading } from "./check.js";
+import { reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection } from "./connection.js";
+import { EngineControl, type PauseOptions, type UpdateOptions } from "./control.js";
 import { placeRanks } from "./devices.js";
-import {
-  type ErrorCode,
-  type ErrorCounts,
-  ErrorTally,
-  invalid,
-  isLockstepError,
-  LockstepError,
-  notConstructible,
-} from "./errors.js";
+import { checkEmbedding, type EmbedOptions, embeddable } from "./embed.js";
+import { ErrorTally, invalid, LockstepError, notConstructible } from "./errors.js";
 import { resolveModel } from "./hub/resolve.js";
 import { loadText, nativeSpec, progressReporter, warnOfConversion } from "./load.js";
 import { native } from "./native.js";
 import {
+  checkFits,
   checkListed,
   checkLoadOptions,
   checkSampling,
@@ -34,50 +29,21 @@ import {
   type Scoring,
   withBlocks,
 } from "./options.js";
+import type { Profile } from "./profile.js";
 import { checkPrompt, type Prompt, type PromptEncoding, requireText } from "./prompt.js";
+import { inElement, listOfPrompts, ofElement } from "./prompts.js";
 import { Requests } from "./requests.js";
+import { resume } from "./rollout/resume.js";
+import type { RolloutEngine } from "./rollout/rollout-engine.js";
+import { type RolloutRequests, Rollouts } from "./rollout/rollouts.js";
+import type { EpisodeOptions, RolloutOptions, RolloutSample } from "./rollout/types.js";
 import type { Score } from "./score.js";
 import { onAbort } from "./signals.js";
+import { type EngineStats, engineStats } from "./stats.js";
 import type { Generation, StreamChunk } from "./stream.js";
 import type { Tokenizer } from "./tokenizer/tokenizer.js";
 import { allInTurns, forEachInTurns, mapInTurns } from "./turns.js";
-
-/** Counts since load. */
-export interface EngineStats {
-  steps: number;
-  generatedTokens: number;
-  promptTokens: number;
-  /** Tokens that went through the forward pass; after a preemption they go again. */
-  computedTokens: number;
-  /** Prompt tokens whose K and V came from the prefix cache. */
-  cachedTokens: number;
-  /** Requests for whose prompt the prefix cache knew all blocks that it could share, or a beginning of them. */
-  prefixHits: { full: number; partial: number };
-  /** Cached blocks that were overwritten for want of free ones. */
-  evictions: number;
-  preemptions: number;
-  /** Requests that a signal or their reader ended, those that had not reached the engine yet included. */
-  aborts: number;
-  /** Calls and requests refused before they reached the engine, by the error's code. A call refused whole counts once. */
-  rejected: ErrorCounts;
-  /** Requests that the engine ended in an error, by its code. */
-  failed: ErrorCounts;
-  /** Why the engine answers with ENGINE_FAILED, once it does. */
-  failure?: { code: ErrorCode; message: string };
-  /** Most sequences in one step. */
-  maxBatch: number;
-  /** Requests waiting for a place. */
-  queue: number;
-  running: number;
-  blocks: { free: number; cached: number; owned: number };
-  /** Memory of KV cache, workspaces and copied weights on the engine's devices; on the CPU committed as it is used. */
-  deviceBytes: number;
-  /**
-   * The longest turn of the event loop with work for this engine, from that work's beginning on, in milliseconds. What
-   * the caller's code takes behind it is in it.
-   */
-  longestLoopBlockMs: number;
-}
+import type { WeightsSource } from "./weights.js";
 
 /** What a prompt gives with these options: an array where `n` is above 1. Without a known `n`, 1 is taken for granted. */
 export type Samples<O extends SamplingOptions> = O extends { n: infer N }
@@ -96,7 +62,9 @@ export class Engine {
   readonly #connection: Connection;
   #samplingContext: SamplingContext;
   readonly #requests: Requests;
+  readonly #control: EngineControl;
   readonly #rejected = new ErrorTally();
+  readonly #profiles: boolean;
   #closing: Promise<void> | undefined;
 
   /** Loads a checkpoint: a local directory, or a Hub id ("Qwen/Qwen3-0.6B"), fetched into the Hugging Face cache. */
@@ -139,6 +107,7 @@ export class Engine {
     if (from !== kFromLoad) throw notConstructible("an engine", "await Engine.load(model)");
     const { config, generationConfig, eosTokenIds } = checkpoint;
     this.#checkpoint = checkpoint;
+    this.#profiles = options.profile ?? false;
     const placement = placeRanks(options.device, options.tensorParallel, () => native().cudaStatus());
     const limits = engineLimits(options, checkpoint, native().blockTokens, placement);
     const { vocabSize } = config;
@@ -147,6 +116,7 @@ export class Engine {
     this.#samplingContext = { vocabSize, defaults: generationConfig, eosTokenIds: reachable };
     this.#connection = new Connection(nativeSpec(checkpoint, limits, options), limits.maxQueue);
     this.#requests = new Requests(this.#connection, limits, this.#rejected);
+    this.#control = new EngineControl(this.#connection, checkpoint, options.weights === "copy");
   }
 
   async #loaded(): Promise<void> {
@@ -162,6 +132,12 @@ export class Engine {
   /** The compute path in use, e.g. "avx512-bf16": bits are equal only within one. */
   get computePath(): string {
     return this.#connection.computePath;
+  }
+
+  /** Where the model runs, a name a rank: "cpu" or "cuda:0", "cuda:1", ... */
+  get devices(): string[] {
+    const { ranks, devices } = this.#requests.limits;
+    return devices.length > 0 ? devices.map((index) => `cuda:${index}`) : Array<string>(ranks).fill("cpu");
   }
 
   /** Throws NO_TOKENIZER where the checkpoint has no tokenizer files. */
@@ -223,50 +199,113 @@ export class Engine {
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]>;
   async score(input: Prompt | readonly Prompt[], options?: ScoreOptions): Promise<Score | Score[]> {
     const scoring = this.#checkScoring(options);
-    const list = this.#check(() => listOfPrompts(input));
-    const encodings = list ? await this.#checkPrompts(list) : [this.#checkPrompt(input)];
-    if (!list) await this.#rendered([encodings[0]?.rendering]);
-    const inputs = await allInTurns(
-      await mapInTurns(encodings, (encoding) => this.#requests.encoded(encoding)),
-    );
-    await forEachInTurns(inputs, (tokens, i) => {
-      if (tokens instanceof Int32Array)
-        this.#check(() => inElement(list ? i : undefined, () => checkScoredLength(tokens.length, scoring)));
+    const { inList, inputs } = await this.#encoded(input);
+    await this.#checkEach(inList, inputs, (tokens) => {
+      if (tokens instanceof Int32Array) checkScoredLength(tokens.length, scoring);
     });
-    const defaults = checkSampling({}, this.#samplingContext);
-    const sampling = { ...defaults, cacheSalt: scoring.cacheSalt, maxTokens: 0 };
+    const sampling = this.#noOutput(scoring);
     const scores = await mapInTurns(inputs, (tokens) => {
       const score = this.#requests.score(tokens, sampling, scoring);
       score.catch(() => {}); // an abort; allInTurns reports it
       return score;
     });
     const results = await allInTurns(scores);
-    if (list) return results;
+    if (inList) return results;
     const [result] = results as [Score];
     if (result.error) throw result.error;
     return result;
   }
 
+  /**
+   * The hidden state that stands for an input: [D], or [dimensions]. An array → Float32Array[] in order; where one input
+   * fails, the others are ended and the call rejects with its error, which names it.
+   */
+  async embed(input: Prompt, options?: EmbedOptions): Promise<Float32Array>;
+  async embed(inputs: readonly Prompt[], options?: EmbedOptions): Promise<Float32Array[]>;
+  async embed(
+    input: Prompt | readonly Prompt[],
+    options?: EmbedOptions,
+  ): Promise<Float32Array | Float32Array[]>;
+  async embed(
+    input: Prompt | readonly Prompt[],
+    options?: EmbedOptions,
+  ): Promise<Float32Array | Float32Array[]> {
+    const embedding = this.#check(() => {
+      this.#connection.checkUsable();
+      return checkEmbedding(options, this.#checkpoint.config.hiddenSize);
+    });
+    const { inList, inputs } = await this.#encoded(input, embeddable(embedding.instruct));
+    await this.#checkEach(inList, inputs, (tokens) => {
+      if (!(tokens instanceof Int32Array)) throw tokens;
+      checkFits(tokens.length, 0, this.#requests.limits);
+    });
+    const sampling = this.#noOutput(embedding);
+    const vectors = await this.#requests.embed(inputs as Int32Array[], sampling, embedding, (i, error) =>
+      ofElement(inList ? i : undefined, error),
+    );
+    return inList ? vectors : vectors[0]!;
+  }
+
+  /** Samples of each request, single- or multi-turn, in the order of their completion. Leaving the loop aborts the rest. */
+  rollouts(requests: RolloutRequests, options?: RolloutOptions): Rollouts {
+    return new Rollouts(this.#forRollouts(), requests, options);
+  }
+
+  /** Goes on from a sample that was interrupted, as if it never had been. Resolves with the whole sample. */
+  resume(sample: RolloutSample, options?: EpisodeOptions): Promise<RolloutSample> {
+    return resume(this.#forRollouts(), sample, options);
+  }
+
+  /** Of the weights in use: 0 as loaded. */
+  get weightVersion(): number {
+    return this.#connection.weightVersion;
+  }
+
+  /**
+   * Other weights of the same architecture, between two steps and all or nothing: where it rejects, the old ones go on
+   * serving. The prefix cache is dropped. The tensors' buffers are the caller's again when the promise settles.
+   */
+  updateWeights(source: WeightsSource, options?: UpdateOptions): Promise<{ version: number }> {
+    return this.#control.updateWeights(source, options);
+  }
+
+  /** Nothing is computed from when this resolves until continue(). Requests may be made, aborted and waited for meanwhile. */
+  pause(options?: PauseOptions): Promise<void> {
+    return this.#control.pause(options);
+  }
+
+  /** Ends pause(). */
+  continue(): void {
+    this.#control.continue();
+  }
+
+  /** Frees what the prefix cache holds for no request; what requests are using stays. */
+  flushCache(): Promise<void> {
+    return this.#control.flushCache();
+  }
+
   /** Synchronous; counts since load. */
   stats(): EngineStats {
-    const { waiting, freeBlocks, cachedBlocks, ownedBlocks, fullHits, partialHits, ...counts } =
-      this.#connection.stats();
-    const { failure, turns } = this.#connection;
-    return {
-      ...counts,
-      aborts: counts.aborts + this.#requests.abortedUnsubmitted,
-      prefixHits: { full: fullHits, partial: partialHits },
-      rejected: this.#rejected.counts(),
-      failed: this.#connection.failed(),
-      ...(failure && { failure: { code: failure.code, message: failure.message } }),
-      longestLoopBlockMs: turns.longestMs,
-      queue: waiting,
-      blocks: { free: freeBlocks, cached: cachedBlocks, owned: ownedBlocks },
-    };
+    return engineStats(this.#connection, this.#requests, this.#rejected);
+  }
+
+  /**
+   * Synchronous; sums since load, so that two of them subtracted tell of the steps between. With several ranks, of the
+   * first one's device. Throws INVALID_ARGUMENT where the engine was not loaded with `profile: true`.
+   */
+  profile(): Profile {
+    if (!this.#profiles)
+      throw new LockstepError(
+        "INVALID_ARGUMENT",
+        "Expected an engine that was loaded with profile: true for profile()",
+      );
+    const { steps, busySeconds: seconds, kernels } = this.#connection.stats();
+    return { steps, seconds, kernels };
   }
 
   /** Open requests are rejected with ENGINE_CLOSED; memory and threads are given back. May be called again. */
   close(): Promise<void> {
+    this.#control.close();
     this.#closing ??= this.#connection.close().then(async () => {
       await Promise.all([this.#requests.text?.renderer.close(), this.#requests.text?.encoder.close()]);
     });
@@ -283,6 +322,26 @@ export class Engine {
         "NOT_SUPPORTED",
         "This checkpoint has no head: it can embed, but not generate or score",
       );
+  }
+
+  #forRollouts(): RolloutEngine {
+    const { limits, text } = this.#requests;
+    return {
+      ...{ limits, text, computePath: this.computePath, vocabSize: this.#checkpoint.config.vocabSize },
+      check: (checks) => this.#check(checks),
+      checkUsable: () => this.#connection.checkUsable(),
+      checkSampling: (options) => this.#checkSampling(options as SamplingOptions),
+      checkPrompt: (prompt) => this.#checkPrompt(prompt),
+      encode: async (encoding) => {
+        const tokens = await this.#requests.encoded(encoding);
+        if (!(tokens instanceof Int32Array)) throw this.#rejected.add(tokens);
+        return tokens;
+      },
+      generate: (tokens, sampling, given) => {
+        const encoding = { encode: () => tokens };
+        return this.#requests.generation(encoding, sampling, given).settled();
+      },
+    };
   }
 
   /** Runs checks of what a call is given, and counts what they refuse. */
@@ -316,16 +375,42 @@ export class Engine {
     });
   }
 
-  #checkPrompt(prompt: unknown): PromptEncoding {
+  /** The sampling of a request that generates nothing. */
+  #noOutput({ cacheSalt }: { cacheSalt: string }): Sampling {
+    return { ...checkSampling({}, this.#samplingContext), cacheSalt, maxTokens: 0 };
+  }
+
+  #checkPrompt(prompt: unknown, check = checkPrompt): PromptEncoding {
     const { vocabSize } = this.#checkpoint.config;
     const { maxContext } = this.#requests.limits;
     return this.#check(() =>
-      reading("prompt", () => checkPrompt(prompt, this.#requests.text, { vocabSize, maxContext })),
+      reading("prompt", () => check(prompt, this.#requests.text, { vocabSize, maxContext })),
     );
   }
 
-  async #checkPrompts(prompts: readonly unknown[]): Promise<PromptEncoding[]> {
-    const encodings = await mapInTurns(prompts, (prompt, i) => inElement(i, () => this.#checkPrompt(prompt)));
+  /** The ids of one input or of each of an array; where encoding failed, why. `check`: what is refused, and how it is encoded. */
+  async #encoded(
+    input: unknown,
+    check = checkPrompt,
+  ): Promise<{ inList: boolean; inputs: (Int32Array | LockstepError)[] }> {
+    const list = this.#check(() => listOfPrompts(input));
+    const encodings = list ? await this.#checkPrompts(list, check) : [this.#checkPrompt(input, check)];
+    if (!list) await this.#rendered([encodings[0]?.rendering]);
+    const inputs = await mapInTurns(encodings, (encoding) => this.#requests.encoded(encoding));
+    return { inList: list !== undefined, inputs: await allInTurns(inputs) };
+  }
+
+  /** What is wrong with the ids of one input refuses the call. */
+  #checkEach<T>(inList: boolean, inputs: readonly T[], check: (input: T) => void): Promise<void> {
+    return forEachInTurns(inputs, (input, i) =>
+      this.#check(() => inElement(inList ? i : undefined, () => check(input))),
+    );
+  }
+
+  async #checkPrompts(prompts: readonly unknown[], check = checkPrompt): Promise<PromptEncoding[]> {
+    const encodings = await mapInTurns(prompts, (prompt, i) =>
+      inElement(i, () => this.#checkPrompt(prompt, check)),
+    );
     const renderings: Promise<unknown>[] = [];
     await forEachInTurns(encodings, ({ rendering }, i) => {
       if (!rendering) return;
@@ -357,9 +442,6 @@ export class Engine {
   }
 }
 
-/** More prompts than a call can mean: a longer array is refused before it is walked. */
-const kMaxPrompts = 1_000_000;
-
 /** What each request asks for: made one by one, since there may be a million. */
 function* samplesOf(
   encodings: readonly PromptEncoding[],
@@ -370,26 +452,4 @@ function* samplesOf(
     for (let k = 0; k < sampling.n; ++k)
       yield [encoding, { ...sampling, seed, sampleIndex: sampling.sampleIndex + k }];
   }
-}
-
-/** What `body` refuses, after the place in the array of prompts; without an index, there is none. */
-function inElement<T>(index: number | undefined, body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    throw index === undefined ? error : ofElement(index, error);
-  }
-}
-
-/** A refusal, after its place in the array of prompts. */
-function ofElement(index: number, error: unknown): unknown {
-  if (!isLockstepError(error)) return error;
-  return new LockstepError(error.code, `prompt[${index}]: ${error.message}`, { cause: error.cause });
-}
-
-/** A copy of an array of prompts; undefined for a single prompt. */
-function listOfPrompts(prompt: unknown): unknown[] | undefined {
-  return reading("prompt", () =>
-    Array.isArray(prompt) ? itemsOf(prompt, "prompt", kMaxPrompts, "prompts in a call") : undefined,
-  );
 }

@@ -15,6 +15,7 @@ export type ErrorCode =
   | "CALLBACK_FAILED" // a function that the caller passed, or a getter of theirs, threw
   | "QUEUE_FULL" // more requests open than maxQueue
   | "HUB_ERROR" // a Hub id could not be resolved or downloaded
+  | "FILE_ERROR" // a file to be written could not be: no room, no permission, or something else writes to it
   | "OUT_OF_MEMORY"
   | "NON_FINITE_LOGITS" // the model produced NaN or infinity for this request
   | "ENGINE_CLOSED"

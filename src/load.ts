@@ -81,7 +81,9 @@ export function nativeSpec(
     tensors: checkpoint.tensors,
     copyWeights: options.weights === "copy",
     ranks: limits.ranks,
-    prefixCache: options.prefixCache ?? true,
+    prefixCache: (options.prefixCache ?? true) && !options.debug, // so that all is computed where it is looked at
+    profile: options.profile ?? false,
+    debug: options.debug ?? false,
     computePath: forcedComputePath(),
     devices: Int32Array.from(limits.devices),
     memoryFraction: options.memoryFraction ?? 0.7,

@@ -5,7 +5,8 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { StoredDtype } from "./checkpoint/expected-tensors.js";
-import { LockstepError } from "./errors.js";
+import { type ErrorCode, LockstepError } from "./errors.js";
+import type { KernelProfile } from "./profile.js";
 
 export interface NativeModelConfig {
   hiddenSize: number;
@@ -21,10 +22,14 @@ export interface NativeModelConfig {
   ropeScale: number;
 }
 
-export interface NativeEngineSpec {
-  config: NativeModelConfig;
+/** Where a checkpoint's tensors lie. */
+export interface NativeTensorTable {
   files: { path: string; sizeBytes: number }[];
   tensors: { name: string; dtype: StoredDtype; file: number; offsetBytes: number; shape: number[] }[];
+}
+
+export interface NativeEngineSpec extends NativeTensorTable {
+  config: NativeModelConfig;
   /** Copy all weights into memory instead of using the mapped files. */
   copyWeights: boolean;
   ranks: number;
@@ -41,6 +46,10 @@ export interface NativeEngineSpec {
   maxContext: number;
   maxBatchTokens: number;
   maxSequences: number;
+  /** NativeStats.kernels tells. */
+  profile: boolean;
+  /** NON_FINITE_LOGITS names the layer. */
+  debug: boolean;
 }
 
 /** How output tokens are chosen. */
@@ -63,13 +72,19 @@ export interface NativeSampling {
   stopTokenIds: Int32Array;
   logprobs: boolean;
   topLogprobs: number;
+  /** Only at temperature 0 or with a filter that float32 does not round away. */
+  keptTokenIds: boolean;
 }
 
 export interface NativeRequest extends NativeSampling {
   id: number;
   tokens: Int32Array;
+  /** Output of an interrupted sample, fewer than maxTokens: neither sampled nor reported again. */
+  outputTokens?: Int32Array;
   /** What sharing of K and V depends on besides the tokens: a 128-bit digest. */
   prefixRoot: BigUint64Array;
+  /** Of an embedding, with maxTokens 0: which hidden states it is the mean of. */
+  pooling?: "last" | "mean";
   score?: { from: number; topLogprobs: number; tokenIds: Int32Array };
 }
 
@@ -85,7 +100,10 @@ export interface NativeLogprobs {
 export interface NativeDetails {
   row: number;
   sampled?: NativeLogprobs;
+  keptTokenIds?: Int32Array;
   scored?: NativeLogprobs;
+  /** [D], with the last event of an embedding. */
+  pooled?: Float64Array;
   code?: string;
   message?: string;
 }
@@ -105,13 +123,42 @@ export const Column = {
 /** Values of the finish column. */
 export const Finish = { none: 0, stop: 1, length: 2, abort: 3, error: 4 } as const;
 
+/** What is asked of the engine as a whole. Mirrors native/engine/control.h. */
+export interface NativeControl {
+  id: number;
+  kind: number; // ControlKind
+  running: number; // Running
+  /** Of update; handed over. */
+  weights?: NativeStagedWeights;
+  version?: number;
+}
+
+export const ControlKind = { pause: 0, continue: 1, flush: 2, update: 3 } as const;
+
+/** What becomes of requests that have begun. */
+export const Running = { wait: 0, abort: 1, continue: 2 } as const;
+
+/** Weights on their way into an engine. Errors have a code; NaN and infinity are INVALID_CHECKPOINT. */
+export interface NativeStagedWeights {
+  /** Without files: elements [first, ...) of a tensor. */
+  write(name: string, first: number, dtype: StoredDtype, bytes: Uint8Array): void;
+  /** With files: everything, off the JavaScript thread. */
+  read(copy: boolean): Promise<void>;
+  /** read() rejects soon. */
+  cancel(): void;
+}
+
 /** One per step at most: a row for each request that took a token or ended. */
 export interface NativeEvent {
-  kind: "loaded" | "step" | "failed" | "closed";
+  kind: "loaded" | "step" | "done" | "failed" | "closed";
   rows: Float64Array; // [requests, Column.count]
   details: NativeDetails[];
+  /** Of the weights that the step computed with. */
+  weightVersion: number;
   computePath?: string;
   numBlocks?: number;
+  /** With "done": the control that was carried out, or was not where there is a code ("CANCELLED": nor will it be). */
+  control?: number;
   code?: string;
   message?: string;
   /** What making this object out of the engine's event took of the JavaScript thread. */
@@ -120,6 +167,7 @@ export interface NativeEvent {
 
 export interface NativeStats {
   steps: number;
+  stepsAhead: number;
   generatedTokens: number;
   promptTokens: number;
   computedTokens: number;
@@ -136,11 +184,19 @@ export interface NativeStats {
   cachedBlocks: number;
   ownedBlocks: number;
   deviceBytes: number;
+  /** Of the engine thread, waiting for requests left out. */
+  busySeconds: number;
+  /** Empty unless the engine profiles. */
+  kernels: KernelProfile[];
 }
 
 export interface NativeEngine {
   submit(request: NativeRequest): void;
   end(id: number, stopped: boolean): void;
+  /** Answered by one "done" event; by none where the engine fails or is closed before. */
+  control(control: NativeControl): void;
+  /** Takes a control back that has not begun. */
+  cancel(control: number): void;
   /** Keep the process alive, or not, while this engine has events to come. */
   ref(): void;
   unref(): void;
@@ -148,10 +204,12 @@ export interface NativeEngine {
   close(): void;
 }
 
-/** Ceilings of the machine, measured with this many threads of this path's kernels. */
+/** Ceilings of a device. */
 export interface NativeFloors {
   readBytesPerSecond: number;
+  copyBytesPerSecond?: number; // of a GPU
   flopsPerSecond: number;
+  bufferBytes: number;
 }
 
 /** What the CUDA backend says of itself, or why there is none. */
@@ -164,6 +222,10 @@ export interface NativeCudaStatus {
 
 export interface NativeAddon {
   NativeEngine: new (spec: NativeEngineSpec, listener: (event: NativeEvent) => void) => NativeEngine;
+  /** Without files, memory for all tensors is taken. */
+  StagedWeights: new (
+    table: NativeTensorTable,
+  ) => NativeStagedWeights;
   samplingDistribution(
     logits: Float32Array,
     sampling: NativeSampling,
@@ -173,8 +235,8 @@ export interface NativeAddon {
   ): Float32Array;
   cpuPaths(): string[];
   cudaStatus(): NativeCudaStatus;
-  /** Off the JavaScript thread; takes about a second. */
-  measureFloors(threads: number, computePath: string, bufferBytes: number): Promise<NativeFloors>;
+  /** Off the JavaScript thread; takes about a second. path: of the CPU, or "cuda:0", where threads count for nothing and bufferBytes may be 0. */
+  measureFloors(threads: number, path: string, bufferBytes: number): Promise<NativeFloors>;
   blockTokens: number;
 }
 
@@ -196,4 +258,10 @@ export function native(): NativeAddon {
     const reason = `The native addon could not be loaded from ${addonPath}: ${(cause as Error).message}`;
     throw new LockstepError("NOT_SUPPORTED", reason, { cause });
   }
+}
+
+/** What native code threw, with its code. */
+export function nativeError(error: unknown): LockstepError {
+  const { code, message } = error as { code?: ErrorCode; message: string };
+  return new LockstepError(code ?? "ENGINE_FAILED", message);
 }

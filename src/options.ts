@@ -65,6 +65,13 @@ export interface LoadOptions {
   maxQueue?: number | undefined;
   /** "map": BF16 weights are used where they lie in the mapped files; "copy": copied into memory. Default "map". */
   weights?: "map" | "copy" | undefined;
+  /** Time every kernel: `engine.profile()`. On a GPU they then run one by one, so steps take longer; no bit changes. Default false. */
+  profile?: boolean | undefined;
+  /**
+   * For a checkpoint that overflows: NON_FINITE_LOGITS names the layer, and the position, in which NaN or infinity first
+   * showed. Slow, and without prefix cache; changes no bit. Default false.
+   */
+  debug?: boolean | undefined;
   /** Of a Hub id: branch, tag or commit. A commit in the cache needs no network. Default "main". */
   revision?: string | undefined;
   onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -83,6 +90,8 @@ const kLoadSchema: Schema<LoadOptions> = {
   prefixCache: boolean,
   maxQueue: integer(1, kMaxInt32),
   weights: oneOf("map", "copy"),
+  profile: boolean,
+  debug: boolean,
   revision: string,
   onProgress: callback(),
   signal: abortSignal,
@@ -204,6 +213,8 @@ export interface SamplingOptions {
   logprobs?: boolean | undefined;
   /** Report this many of the most likely tokens at each position. Default 0. */
   topLogprobs?: number | undefined;
+  /** Report which ids topK, topP and minP left at each position; one of them, or temperature 0, must be given. Default false. */
+  keptTokenIds?: boolean | undefined;
   /** Report the logprobs of the prompt's tokens. Default false. */
   promptLogprobs?: boolean | undefined;
   /** Output tokens to take instead of sampling, from the first on; sampling goes on behind them. */
@@ -283,6 +294,7 @@ function samplingSchema({ vocabSize, maxContext }: SamplingContext): Schema<Samp
     ignoreEos: boolean,
     logprobs: boolean,
     topLogprobs: integer(0, 1024),
+    keptTokenIds: boolean,
     promptLogprobs: boolean,
     forcedTokens: tokenIds(vocabSize, maxContext),
     cacheSalt: text,
@@ -316,14 +328,18 @@ export function checkSampling(options: unknown, context: SamplingContext): Sampl
   if (sampleIndex + n - 1 > kMaxUint32)
     throw invalid(`at most ${kMaxUint32} for sampleIndex + n - 1`, "n", n);
   if (minTokens > maxTokens) throw invalid(`at most maxTokens (${maxTokens})`, "minTokens", minTokens);
-  const bias = (given.logitBias as Map<number, number> | undefined) ?? new Map<number, number>();
-  return {
-    maxTokens,
-    minTokens,
+  const filters = {
     temperature: given.temperature ?? defaults.temperature ?? 1,
     topK: given.topK ?? defaults.topK ?? 0,
     topP: given.topP ?? defaults.topP ?? 1,
     minP: given.minP ?? defaults.minP ?? 0,
+  };
+  if (given.keptTokenIds) requireFilter(filters, vocabSize);
+  const bias = (given.logitBias as Map<number, number> | undefined) ?? new Map<number, number>();
+  return {
+    maxTokens,
+    minTokens,
+    ...filters,
     repetitionPenalty: given.repetitionPenalty ?? defaults.repetitionPenalty ?? 1,
     presencePenalty: given.presencePenalty ?? 0,
     frequencyPenalty: given.frequencyPenalty ?? 0,
@@ -338,11 +354,26 @@ export function checkSampling(options: unknown, context: SamplingContext): Sampl
     includeStop: given.includeStop ?? false,
     logprobs: given.logprobs ?? false,
     topLogprobs: Math.min(given.topLogprobs ?? 0, vocabSize),
+    keptTokenIds: given.keptTokenIds ?? false,
     promptLogprobs: given.promptLogprobs ?? false,
     forcedTokens: (given.forcedTokens as Int32Array | undefined) ?? new Int32Array(0),
     cacheSalt: given.cacheSalt ?? "",
     ...(given.signal && { signal: given.signal }),
   };
+}
+
+/** Refuses keptTokenIds where every token is kept. The native side works in float32: topP = 1 - 1e-9 is off there. */
+function requireFilter(
+  { temperature, topK, topP, minP }: Pick<NativeSampling, "temperature" | "topK" | "topP" | "minP">,
+  vocabSize: number,
+): void {
+  const kept = topK > 0 && topK < vocabSize;
+  if (temperature === 0 || kept || Math.fround(topP) < 1 || Math.fround(minP) > 0) return;
+  throw new LockstepError(
+    "INVALID_ARGUMENT",
+    "Expected topK, topP, minP or temperature 0 with keptTokenIds but received none of them: " +
+      `every token of the vocabulary (${vocabSize}) would be kept at each position`,
+  );
 }
 
 export interface ScoreOptions {

@@ -16,14 +16,19 @@ export interface Score {
   /** Logprobs of the ids asked for, in their order. */
   tokenIdLogprobs?: (number[] | null)[];
   usage: Usage;
+  /** Of the weights that computed it, all of it. */
+  weightVersion: number;
   /** In an array result: why this element failed. */
   error?: LockstepError;
 }
 
+/** What came of it: an event of the engine, or an error without one. */
+type Scored = Partial<RequestEvent> & Pick<RequestEvent, "weightVersion">;
+
 export async function makeScore(
   tokens: Int32Array,
   scoring: Scoring,
-  { scored: rows, cachedTokens = 0, error }: Partial<RequestEvent>,
+  { scored: rows, cachedTokens = 0, error, weightVersion }: Scored,
 ): Promise<Score> {
   const logprobs = Array.from(rows?.logprobs ?? []);
   const ids = scoring.tokenIds.length;
@@ -41,6 +46,7 @@ export async function makeScore(
       ),
     }),
     usage: { promptTokens: tokens.length, completionTokens: 0, cachedTokens: Math.max(0, cachedTokens) },
+    weightVersion,
     ...(error && { error }),
   };
 }

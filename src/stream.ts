@@ -6,7 +6,7 @@
 import { parseToolCalls } from "./chat/tool-calls.js";
 import type { ToolCall } from "./chat/types.js";
 import type { RequestEvent } from "./connection.js";
-import type { LockstepError } from "./errors.js";
+import { invalid, type LockstepError } from "./errors.js";
 import { Finish, type NativeLogprobs } from "./native.js";
 import type { Sampling } from "./options.js";
 import type { DecodeStream } from "./tokenizer/decode-stream.js";
@@ -22,8 +22,15 @@ export interface Usage {
   /** 0 where the request was aborted before its text was encoded: nobody has counted them. */
   promptTokens: number;
   completionTokens: number;
-  /** Prompt tokens whose K and V came from the prefix cache. */
+  /** Tokens whose K and V came from the prefix cache: of the prompt, and of a resumed output. */
   cachedTokens: number;
+}
+
+/** Output tokens [from, to) were drawn with the weights of this version. */
+export interface WeightSpan {
+  version: number;
+  from: number;
+  to: number;
 }
 
 export interface Generation {
@@ -39,6 +46,8 @@ export interface Generation {
   samplingLogprobs?: number[];
   /** With `topLogprobs: k`: the k most likely tokens at each position, by raw logits. */
   topLogprobs?: TokenLogprob[][];
+  /** With `keptTokenIds: true`: what topK, topP and minP left at each position, ascending; one id at temperature 0. */
+  keptTokenIds?: number[][];
   /** With `promptLogprobs: true`: of each prompt token, as `logprobs`; null for the first. */
   promptLogprobs?: (number | null)[];
   finishReason: "stop" | "length" | "abort";
@@ -47,11 +56,26 @@ export interface Generation {
   seed: number;
   sampleIndex: number;
   usage: Usage;
+  /** Of the weights at the end. */
   weightVersion: number;
+  /** Which weights drew which output tokens. */
+  weightVersions: WeightSpan[];
   toolCalls?: ToolCall[];
   /** In an array result: why this element ended early. The rest of the element is what exists. */
   error?: LockstepError;
 }
+
+/** What an interrupted sample has already: one entry of each list per output token. An aborted Generation is one. */
+export type Continuation = Pick<Generation, "tokens" | (typeof kPerToken)[number]>;
+
+/** Lists of a Generation, where they are asked for. */
+const kPerToken = [
+  "logprobs",
+  "temperatureLogprobs",
+  "samplingLogprobs",
+  "topLogprobs",
+  "keptTokenIds",
+] as const;
 
 export interface StreamChunk {
   text: string;
@@ -101,11 +125,13 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
       tokens: [],
       ...(sampling.logprobs && { logprobs: [], temperatureLogprobs: [], samplingLogprobs: [] }),
       ...(sampling.topLogprobs > 0 && { topLogprobs: [] }),
+      ...(sampling.keptTokenIds && { keptTokenIds: [] }),
       finishReason: "abort",
       seed: sampling.seed,
       sampleIndex: sampling.sampleIndex,
       usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
       weightVersion,
+      weightVersions: [],
     };
   }
 
@@ -117,10 +143,43 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     this.#generation.usage.promptTokens = count;
   }
 
+  /**
+   * Before the first event: takes over what an earlier sample with the same prompt and options came to, so that the rest
+   * makes of it what it would have become uninterrupted. Ends at once where a stop string or id ends it. Chunks hold
+   * what is new only. The given tokens count as made under the present weights: whoever has them knows better.
+   */
+  resume(given: Continuation): void {
+    const { tokens } = given;
+    for (const key of kPerToken) {
+      if (!this.#generation[key]) continue;
+      if (given[key]?.length !== tokens.length)
+        throw invalid(`a list as long as tokens (${tokens.length})`, key, given[key]);
+      Object.assign(this.#generation, { [key]: [...given[key]] });
+    }
+    const { minTokens, stopTokenIds } = this.#sampling;
+    // The rule of native/engine/sampler.cpp. Earlier ones did not end it, or there would be no later ones.
+    const ends = tokens.length > minTokens && stopTokenIds.includes(tokens.at(-1)!);
+    const finish = ends ? Finish.stop : Finish.none;
+    for (const [i, token] of tokens.entries())
+      this.#takeToken(token, i === tokens.length - 1 ? finish : Finish.none, this.#generation.weightVersion);
+    this.#pendingFrom = tokens.length;
+    this.#pendingText = "";
+    if (ends || this.#stopped) this.#end({ finish });
+  }
+
+  /** Ends it where it has so many tokens already, as a resumed sample may. */
+  endAtLength(maxTokens: number): void {
+    if (this.#state === "open" && this.#generation.tokens.length >= maxTokens)
+      this.#end({ finish: Finish.length });
+  }
+
   /** Takes a step's event. Returns true where a stop string was found: the engine need not go on. */
   take(event: RequestEvent): boolean {
     const already = this.#stopped;
-    if (event.token >= 0 && !already) this.#takeToken(event);
+    if (event.token >= 0 && !already) {
+      this.#takeLogprobs(event);
+      this.#takeToken(event.token, event.finish, event.weightVersion);
+    }
     if (event.finish !== Finish.none) this.#end(event);
     else this.#notify();
     return this.#stopped && !already && event.finish === Finish.none;
@@ -166,16 +225,21 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     return this;
   }
 
-  #takeToken(event: RequestEvent): void {
+  #takeLogprobs(event: RequestEvent): void {
     const generation = this.#generation;
-    generation.tokens.push(event.token);
     generation.logprobs?.push(event.logprob);
     generation.temperatureLogprobs?.push(event.temperatureLogprob);
     generation.samplingLogprobs?.push(event.samplingLogprob);
     if (event.sampled) generation.topLogprobs?.push(topLogprobsRow(event.sampled, 0));
-    if (event.finish === Finish.stop) generation.stop = event.token;
-    const hidden = event.finish === Finish.stop && !this.#sampling.includeStop;
-    if (!hidden && this.#decode) this.#takeText(this.#decode.push(event.token));
+    if (event.keptTokenIds) generation.keptTokenIds?.push(Array.from(event.keptTokenIds));
+  }
+
+  #takeToken(token: number, finish: number, weightVersion: number): void {
+    const { tokens, weightVersions } = this.#generation;
+    extendSpans(weightVersions, weightVersion, tokens.push(token));
+    if (finish === Finish.stop) this.#generation.stop = token;
+    const hidden = finish === Finish.stop && !this.#sampling.includeStop;
+    if (!hidden && this.#decode) this.#takeText(this.#decode.push(token));
   }
 
   #takeText(piece: string): void {
@@ -189,7 +253,8 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     this.#generation.stop = stop;
   }
 
-  #end({ finish, error, cachedTokens = 0, scored }: Partial<RequestEvent> & { finish: number }): void {
+  #end(event: Partial<RequestEvent> & { finish: number }): void {
+    const { finish, error, cachedTokens = 0, scored, weightVersion } = event;
     if (!this.#stopped) {
       this.#takeText(this.#decode?.flush() ?? ""); // half a character may end in a stop string
       const held = this.#matcher.flush();
@@ -198,6 +263,7 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     }
     const generation = this.#generation;
     generation.text = this.#text.join("");
+    generation.weightVersion = weightVersion ?? generation.weightVersion;
     generation.usage.completionTokens = generation.tokens.length;
     generation.usage.cachedTokens = Math.max(0, cachedTokens);
     if (this.#sampling.promptLogprobs) generation.promptLogprobs = [null, ...(scored?.logprobs ?? [])];
@@ -235,4 +301,13 @@ export class GenerationStream implements AsyncIterableIterator<StreamChunk> {
     this.#wake = undefined;
     wake?.();
   }
+}
+
+/** The spans, and one more up to token `to`. */
+export function extendSpans(spans: WeightSpan[], version: number, to: number): void {
+  const last = spans.at(-1);
+  const from = last?.to ?? 0;
+  if (to === from) return;
+  if (last?.version === version) spans[spans.length - 1] = { version, from: last.from, to };
+  else spans.push({ version, from, to });
 }

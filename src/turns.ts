@@ -20,6 +20,11 @@ export function turnIsOver(): boolean {
   return performance.now() > turnEnds;
 }
 
+/** Resolves in a turn that is not over: at once, mostly. Before work that many promises do when they settle together. */
+export async function ownTurn(): Promise<void> {
+  while (turnIsOver()) await nextTurn();
+}
+
 /** How long the event loop is held in turns in which somebody works: from their first work in a turn to its end. */
 export class TurnTimer {
   /** Of the turns that are over. */

@@ -6,7 +6,7 @@
  */
 import { callTool, sameHome } from "./home.mjs";
 
-const MAX_TURNS = 12;
+export const MAX_TURNS = 12;
 const GREEDY = { temperature: 0, maxTokens: 96 };
 
 /**
@@ -16,10 +16,7 @@ const GREEDY = { temperature: 0, maxTokens: 96 };
  */
 export async function runEpisode(engine, task, { system, tools }) {
   const home = structuredClone(task.initial_state);
-  const messages = [
-    { role: "system", content: system },
-    { role: "user", content: task.request },
-  ];
+  const messages = firstMessages(task, system);
   const turns = [];
   const end = (success, reason) => ({ id: task.id, success, reason, messages, turns });
 
@@ -28,24 +25,39 @@ export async function runEpisode(engine, task, { system, tools }) {
     const { promptTokens } = answer.usage;
     turns.push({ messageCount: messages.length, tokens: answer.tokens, promptTokens });
 
-    const begun = answer.text.split("<tool_call>").length - 1;
-    if (begun === 0) {
+    const { call, result, failure } = carryOut(home, answer);
+    if (failure !== undefined) return end(false, failure);
+    if (!call) {
       const success = sameHome(home, task.expected_state);
       return end(success, success ? "done" : "wrong final state");
-    }
-    const calls = answer.toolCalls ?? [];
-    if (calls.length !== begun) return end(false, "unparsable call");
-    // One call at a time is the domain's rule: of several, the first counts and the others were never made.
-    const [call] = calls;
-    let result;
-    try {
-      result = callTool(home, call);
-    } catch (error) {
-      return end(false, error.message);
     }
     // The call goes back parsed, for the template to write in its own form, as in the training conversations.
     messages.push({ role: "assistant", content: "", tool_calls: [{ type: "function", function: call }] });
     messages.push({ role: "tool", content: result });
   }
   return end(false, `no final answer in ${MAX_TURNS} turns`);
+}
+
+export function firstMessages(task, system) {
+  return [
+    { role: "system", content: system },
+    { role: "user", content: task.request },
+  ];
+}
+
+/**
+ * Does what an answer asks for: { call, result } where it has a call, {} where it is the final one, and { failure } where
+ * it ends the attempt.
+ */
+export function carryOut(home, { text, toolCalls = [] }) {
+  const begun = text.split("<tool_call>").length - 1;
+  if (begun === 0) return {};
+  if (toolCalls.length !== begun) return { failure: "unparsable call" };
+  // One call at a time is the domain's rule: of several, the first counts and the others were never made.
+  const [call] = toolCalls;
+  try {
+    return { call, result: callTool(home, call) };
+  } catch (error) {
+    return { failure: error.message };
+  }
 }

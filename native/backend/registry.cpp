@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "comm/host_comm.h"
 #include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/floors.h"
+#include "ops/profiled_ops.h"
 
 namespace lockstep {
 namespace {
@@ -53,15 +55,13 @@ const Opened& opened() {
   return result;
 }
 
-}  // namespace
+struct Chosen {
+  int index;
+  std::string compute_path;
+};
 
-CudaStatus cuda_status() {
-  if (opened().backend == nullptr) return {.usable = false, .reason = opened().reason, .devices = {}};
-  return opened().backend->status();
-}
-
-std::unique_ptr<Ops> make_ops(const std::string& path, int threads) {
-  if (!path.starts_with(kPrefix)) return make_cpu_ops(path, threads);
+// The device that `path` names: "cuda:0", ...
+Chosen choose(const std::string& path) {
   int device = -1;
   const char *const first = path.data() + kPrefix.size(), *const last = path.data() + path.size();
   if (std::from_chars(first, last, device).ptr != last || device < 0)
@@ -73,8 +73,28 @@ std::unique_ptr<Ops> make_ops(const std::string& path, int threads) {
                                      std::to_string(status.devices.size()) +
                                      " (CUDA_VISIBLE_DEVICES chooses them)");
   const CudaDevice& chosen = status.devices[static_cast<size_t>(device)];
-  return opened().backend->make_ops(device,
-                                    "cuda-sm" + std::to_string(chosen.major) + std::to_string(chosen.minor));
+  return {device, "cuda-sm" + std::to_string(chosen.major) + std::to_string(chosen.minor)};
+}
+
+}  // namespace
+
+CudaStatus cuda_status() {
+  if (opened().backend == nullptr) return {.usable = false, .reason = opened().reason, .devices = {}};
+  return opened().backend->status();
+}
+
+std::unique_ptr<Ops> make_ops(const std::string& path, int threads, bool profile) {
+  if (path.starts_with(kPrefix)) {
+    const Chosen chosen = choose(path);
+    return opened().backend->make_ops(chosen.index, chosen.compute_path, profile);
+  }
+  auto ops = make_cpu_ops(path, threads);
+  return profile ? make_profiled_ops(std::move(ops)) : std::move(ops);
+}
+
+Floors measure_floors(const std::string& path, int threads, size_t buffer_bytes) {
+  if (path.starts_with(kPrefix)) return opened().backend->measure_floors(choose(path).index, buffer_bytes);
+  return measure_cpu_floors(path, threads, buffer_bytes);
 }
 
 std::unique_ptr<CommGroup> make_group(std::span<const int> devices, const CommLimits& limits) {

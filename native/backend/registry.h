@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/comm.h"
+#include "ops/floors.h"
 #include "ops/ops.h"
 
 namespace lockstep {
@@ -29,8 +30,12 @@ struct CudaStatus {
 CudaStatus cuda_status();
 
 // `path` as make_cpu_ops takes it, or "cuda:0", "cuda:1", ...: a device. Throws Error("NOT_SUPPORTED") with
-// the reason.
-std::unique_ptr<Ops> make_ops(const std::string& path, int threads);
+// the reason. `profile`: Ops::profile() tells.
+std::unique_ptr<Ops> make_ops(const std::string& path, int threads, bool profile);
+
+// The ceilings of a device, or of the CPU with so many threads. Takes about a second. `path` as for make_ops;
+// buffer_bytes: that are read; 0, on CUDA only: enough. Throws Error("NOT_SUPPORTED") and Error("OUT_OF_MEMORY").
+Floors measure_floors(const std::string& path, int threads, size_t buffer_bytes);
 
 // The collectives of workers on these CUDA devices, one each; over host memory where there are none.
 std::unique_ptr<CommGroup> make_group(std::span<const int> devices, const CommLimits& limits);
@@ -38,13 +43,14 @@ std::unique_ptr<CommGroup> make_group(std::span<const int> devices, const CommLi
 // ---- what the library exports, by the name lockstep_cuda_backend ----
 
 // Library and addon are built together and hold C++ types in common: this changes whenever one of those does.
-constexpr int kCudaBackendVersion = 1;
+constexpr int kCudaBackendVersion = 2;
 
 struct CudaBackend {
   int version;  // kCudaBackendVersion; read before anything else
   CudaStatus (*status)();
-  std::unique_ptr<Ops> (*make_ops)(int device, const std::string& path);
+  std::unique_ptr<Ops> (*make_ops)(int device, const std::string& path, bool profile);
   std::unique_ptr<CommGroup> (*make_group)(std::span<const int> devices, const CommLimits& limits);
+  Floors (*measure_floors)(int device, size_t buffer_bytes);
 };
 
 }  // namespace lockstep

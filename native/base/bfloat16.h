@@ -1,4 +1,5 @@
-// The storage type of weights, activations and KV entries. Arithmetic on it happens in ops kernels only.
+// The storage type of weights, activations and KV entries. Arithmetic on it happens in ops kernels, and in
+// float64 in engine/pooling.cpp.
 #pragma once
 #include <cstdint>
 

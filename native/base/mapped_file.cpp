@@ -23,7 +23,7 @@ namespace {
   fail(path, std::string(what) + ": " + std::strerror(error));
 }
 
-int64_t modified_ns(const struct stat& status) {
+int64_t time_of(const struct stat& status) {
 #ifdef __APPLE__
   const timespec& time = status.st_mtimespec;
 #else
@@ -41,7 +41,8 @@ struct Descriptor {
 
 }  // namespace
 
-MappedFile::MappedFile(const std::string& path, uint64_t expected_bytes) : path_(path) {
+MappedFile::MappedFile(const std::string& path, uint64_t expected_bytes, int64_t expected_modified_ns)
+    : path_(path) {
   const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.number < 0) fail_with_errno(path, "cannot be opened");
   struct stat status {};
@@ -49,8 +50,10 @@ MappedFile::MappedFile(const std::string& path, uint64_t expected_bytes) : path_
   const uint64_t size = static_cast<uint64_t>(status.st_size);
   if (size != expected_bytes)
     fail(path, "expected " + std::to_string(expected_bytes) + " bytes but found " + std::to_string(size) +
-                   ": the file changed while it was being loaded");
+                   ": the file changed since its header was read");
   if (size == 0) fail(path, "the file is empty");
+  if (expected_modified_ns != 0 && time_of(status) != expected_modified_ns)
+    fail(path, "the file has been written to since it was loaded");
   void* const mapping = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.number, 0);
   if (mapping == MAP_FAILED) fail_with_errno(path, "cannot be mapped");
   try {
@@ -61,7 +64,7 @@ MappedFile::MappedFile(const std::string& path, uint64_t expected_bytes) : path_
   }
   data_ = static_cast<std::byte*>(mapping);
   size_bytes_ = size;
-  modified_ns_ = modified_ns(status);
+  modified_ns_ = time_of(status);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
@@ -79,7 +82,7 @@ MappedFile::~MappedFile() {
 bool MappedFile::unchanged() const noexcept {
   struct stat status {};
   if (stat(path_.c_str(), &status) != 0) return true;
-  return static_cast<uint64_t>(status.st_size) == size_bytes_ && modified_ns(status) == modified_ns_;
+  return static_cast<uint64_t>(status.st_size) == size_bytes_ && time_of(status) == modified_ns_;
 }
 
 }  // namespace lockstep

@@ -14,8 +14,9 @@ namespace lockstep {
 
 class MappedFile {
  public:
-  // Throws Error("INVALID_CHECKPOINT") where the file cannot be mapped, or is not `expected_bytes` long.
-  MappedFile(const std::string& path, uint64_t expected_bytes);
+  // Throws Error("INVALID_CHECKPOINT") where the file cannot be mapped, is not `expected_bytes` long, or was
+  // modified at another time than expected (0: any time will do).
+  MappedFile(const std::string& path, uint64_t expected_bytes, int64_t expected_modified_ns = 0);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile(const MappedFile&) = delete;
@@ -25,6 +26,7 @@ class MappedFile {
   const std::byte* data() const noexcept { return data_; }
   uint64_t size_bytes() const noexcept { return size_bytes_; }
   const std::string& path() const noexcept { return path_; }
+  int64_t modified_ns() const noexcept { return modified_ns_; }
 
   // Whether the path still has the size and the time of modification that were mapped. A file that has been
   // removed counts as unchanged: the mapping keeps it alive as it was.

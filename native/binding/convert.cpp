@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cfloat>
 
+#include "binding/staged_weights.h"
+
 namespace lockstep::binding {
 namespace {
 
@@ -35,11 +37,6 @@ std::vector<int32_t> token_ids(const Napi::Object& object, const char* key, int3
   return ids;
 }
 
-StoredType stored_type(const std::string& dtype) {
-  if (dtype == "F32") return StoredType::kF32;
-  return dtype == "F16" ? StoredType::kF16 : StoredType::kBF16;
-}
-
 Napi::Float64Array doubles(Napi::Env env, size_t length) { return Napi::Float64Array::New(env, length); }
 
 // NativeLogprobs: row by row, `top` entries and `token_ids` entries each; rows are all of the same widths.
@@ -69,7 +66,17 @@ Napi::Object from_details(Napi::Env env, uint32_t row, const RequestEvent& event
   auto object = Napi::Object::New(env);
   object.Set("row", Napi::Number::New(env, row));
   if (!event.sample.top.empty()) object.Set("sampled", from_logprobs(env, {&event.sample, 1}));
+  if (const auto& kept = event.sample.kept_token_ids; !kept.empty()) {
+    auto ids = Napi::Int32Array::New(env, kept.size());
+    std::copy(kept.begin(), kept.end(), ids.Data());
+    object.Set("keptTokenIds", ids);
+  }
   if (!event.scored.empty()) object.Set("scored", from_logprobs(env, event.scored));
+  if (!event.pooled.empty()) {
+    auto pooled = doubles(env, event.pooled.size());
+    std::copy(event.pooled.begin(), event.pooled.end(), pooled.Data());
+    object.Set("pooled", pooled);
+  }
   if (event.error_code != nullptr) {
     object.Set("code", Napi::String::New(env, event.error_code));
     object.Set("message", Napi::String::New(env, event.error_message));
@@ -78,7 +85,8 @@ Napi::Object from_details(Napi::Env env, uint32_t row, const RequestEvent& event
 }
 
 bool has_details(const RequestEvent& event) {
-  return !event.sample.top.empty() || !event.scored.empty() || event.error_code != nullptr;
+  return !event.sample.top.empty() || !event.sample.kept_token_ids.empty() || !event.scored.empty() ||
+         !event.pooled.empty() || event.error_code != nullptr;
 }
 
 // An event too large to convert becomes the error of its request.
@@ -93,7 +101,7 @@ Napi::Object details_or_error(Napi::Env env, uint32_t row, RequestEvent& event) 
            .finish = FinishReason::kError,
            .cached_tokens = event.cached_tokens,
            .error_code = "OUT_OF_MEMORY",
-           .error_message = "The result's logprobs cannot be handed to JavaScript: " + reason};
+           .error_message = "The result cannot be handed to JavaScript: " + reason};
   return from_details(env, row, event);
 }
 
@@ -103,6 +111,8 @@ const char* kind_name(EngineEvent::Kind kind) {
       return "loaded";
     case EngineEvent::Kind::kStep:
       return "step";
+    case EngineEvent::Kind::kDone:
+      return "done";
     case EngineEvent::Kind::kFailed:
       return "failed";
     case EngineEvent::Kind::kClosed:
@@ -129,6 +139,11 @@ ModelConfig to_model_config(const Napi::Object& object) {
   return config;
 }
 
+StoredType to_stored_type(const std::string& dtype) {
+  if (dtype == "F32") return StoredType::kF32;
+  return dtype == "F16" ? StoredType::kF16 : StoredType::kBF16;
+}
+
 TensorTable to_tensor_table(const Napi::Object& object) {
   TensorTable table;
   const auto files = object.Get("files").As<Napi::Array>();
@@ -140,7 +155,7 @@ TensorTable to_tensor_table(const Napi::Object& object) {
   for (uint32_t i = 0; i < tensors.Length(); ++i) {
     const auto tensor = tensors.Get(i).As<Napi::Object>();
     TensorEntry entry{.name = string(tensor, "name"),
-                      .type = stored_type(string(tensor, "dtype")),
+                      .type = to_stored_type(string(tensor, "dtype")),
                       .file = integer(tensor, "file"),
                       .offset_bytes = static_cast<uint64_t>(number(tensor, "offsetBytes")),
                       .shape = {}};
@@ -167,6 +182,8 @@ EngineSpec to_engine_spec(const Napi::Object& object) {
   spec.prefix_cache = boolean(object, "prefixCache");
   spec.ranks = integer(object, "ranks");
   spec.copy_weights = boolean(object, "copyWeights");
+  spec.profile = boolean(object, "profile");
+  spec.debug = boolean(object, "debug");
   return spec;
 }
 
@@ -194,27 +211,32 @@ SamplingParams to_sampling_params(const Napi::Object& object, int32_t vocab_size
   sampling.stop_token_ids = token_ids(object, "stopTokenIds", vocab_size);
   sampling.logprobs = boolean(object, "logprobs");
   sampling.top_logprobs = integer(object, "topLogprobs");
+  sampling.kept_token_ids = boolean(object, "keptTokenIds");
   return sampling;
 }
 
 std::unique_ptr<Request> to_request(const Napi::Object& object, int32_t vocab_size, int64_t most_tokens) {
   auto request = std::make_unique<Request>();
   request->id = static_cast<uint64_t>(number(object, "id"));
-  request->tokens = token_ids(object, "tokens", vocab_size);
-  request->prompt_length = request->length();
   request->sampling = to_sampling_params(object, vocab_size);
-  const int64_t wanted = int64_t{request->length()} + request->sampling.max_tokens;
-  if (request->tokens.empty()) throw Error("INVALID_ARGUMENT", "Expected at least one token for tokens");
+  if (object.Has("pooling"))
+    request->pooling = string(object, "pooling") == "mean" ? Pooling::kMean : Pooling::kLast;
+  request->begin(token_ids(object, "tokens", vocab_size), object.Has("outputTokens")
+                                                              ? token_ids(object, "outputTokens", vocab_size)
+                                                              : std::vector<int32_t>{});
+  const int64_t wanted = int64_t{request->prompt_length} + request->sampling.max_tokens;
+  if (request->prompt_length == 0) throw Error("INVALID_ARGUMENT", "Expected at least one token for tokens");
   if (request->sampling.max_tokens < 0 || wanted > most_tokens)
     throw Error("INVALID_ARGUMENT", "Expected at most " + std::to_string(most_tokens) +
                                         " for tokens and maxTokens together but received " +
                                         std::to_string(wanted));
-  if (request->sampling.penalized())
-    for (const int32_t token : request->tokens) request->history.add_prompt(token);
+  if (request->output_length() > 0 && request->output_length() >= request->sampling.max_tokens)
+    throw Error("INVALID_ARGUMENT", "Expected fewer outputTokens than maxTokens (" +
+                                        std::to_string(request->sampling.max_tokens) + ") but received " +
+                                        std::to_string(request->output_length()));
   const auto root = object.Get("prefixRoot").As<Napi::BigUint64Array>();
-  if (root.ElementLength() != request->root.size())
-    throw Error("INVALID_ARGUMENT", "Expected two words for prefixRoot");
-  request->root = {root[0], root[1]};
+  if (root.ElementLength() != 2) throw Error("INVALID_ARGUMENT", "Expected two words for prefixRoot");
+  request->root = {root[0], root[1]};  // the engine knows the weight version
   if (object.Has("score")) {
     const auto score = object.Get("score").As<Napi::Object>();
     request->score.from = integer(score, "from");
@@ -222,6 +244,18 @@ std::unique_ptr<Request> to_request(const Napi::Object& object, int32_t vocab_si
     request->score.token_ids = token_ids(score, "tokenIds", vocab_size);
   }
   return request;
+}
+
+Control to_control(const Napi::Object& object) {
+  Control control;
+  control.id = static_cast<uint64_t>(number(object, "id"));
+  control.kind = static_cast<Control::Kind>(integer(object, "kind"));
+  control.running = static_cast<Running>(integer(object, "running"));
+  if (control.kind == Control::Kind::kUpdate) {
+    control.weights = StagedWeights::Unwrap(object.Get("weights").As<Napi::Object>())->take();
+    control.version = static_cast<uint64_t>(number(object, "version"));
+  }
+  return control;
 }
 
 Napi::Object from_event(Napi::Env env, EngineEvent& event) {
@@ -243,12 +277,15 @@ Napi::Object from_event(Napi::Env env, EngineEvent& event) {
   auto object = Napi::Object::New(env);
   object.Set("kind", Napi::String::New(env, kind_name(event.kind)));
   object.Set("rows", rows);
+  object.Set("weightVersion", Napi::Number::New(env, static_cast<double>(event.weight_version)));
   object.Set("details", details);
   if (event.kind == EngineEvent::Kind::kLoaded) {
     object.Set("computePath", Napi::String::New(env, event.compute_path));
     object.Set("numBlocks", Napi::Number::New(env, event.num_blocks));
   }
-  if (event.kind == EngineEvent::Kind::kFailed) {
+  if (event.kind == EngineEvent::Kind::kDone)
+    object.Set("control", Napi::Number::New(env, static_cast<double>(event.control)));
+  if (!event.code.empty()) {
     object.Set("code", Napi::String::New(env, event.code));
     object.Set("message", Napi::String::New(env, event.message));
   }
@@ -261,6 +298,7 @@ Napi::Object from_stats(Napi::Env env, const EngineStats& stats) {
     object.Set(key, Napi::Number::New(env, static_cast<double>(value)));
   };
   set("steps", stats.steps);
+  set("stepsAhead", stats.steps_ahead);
   set("generatedTokens", stats.generated_tokens);
   set("promptTokens", stats.prompt_tokens);
   set("computedTokens", stats.computed_tokens);
@@ -277,6 +315,19 @@ Napi::Object from_stats(Napi::Env env, const EngineStats& stats) {
   set("cachedBlocks", stats.cached_blocks);
   set("ownedBlocks", stats.owned_blocks);
   set("deviceBytes", stats.device_bytes);
+  object.Set("busySeconds", stats.busy_seconds);
+  auto kernels = Napi::Array::New(env, stats.kernels.size());
+  for (uint32_t i = 0; i < stats.kernels.size(); ++i) {
+    const KernelProfile& from = stats.kernels[i];
+    auto kernel = Napi::Object::New(env);
+    kernel.Set("name", from.name);
+    kernel.Set("calls", static_cast<double>(from.calls));
+    kernel.Set("seconds", from.seconds);
+    kernel.Set("bytes", from.bytes);
+    kernel.Set("flops", from.flops);
+    kernels.Set(i, kernel);
+  }
+  object.Set("kernels", kernels);
   return object;
 }
 

@@ -1,62 +1,32 @@
-// The measurement runs on a thread of libuv's pool, which is worker 0 of its own pool; the promise is settled
-// on JavaScript's thread. An environment that ends meanwhile waits for it, as for any work of libuv's: a
-// second at most.
+// The measurement's thread (on the CPU worker 0 of a pool of its own) is one of libuv's pool; it takes a second at most.
 #include "binding/floors.h"
 
-#include <optional>
+#include <memory>
+#include <string>
 
-#include "binding/convert.h"
-#include "ops/cpu/floors.h"
+#include "backend/registry.h"
+#include "binding/promise_worker.h"
 
 namespace lockstep::binding {
 namespace {
 
-class FloorsWorker final : public Napi::AsyncWorker {
- public:
-  FloorsWorker(Napi::Env env, std::string path, int threads, size_t buffer_bytes)
-      : Napi::AsyncWorker(env, "lockstep.measureFloors"),
-        deferred_(env),
-        path_(std::move(path)),
-        threads_(threads),
-        buffer_bytes_(buffer_bytes) {}
-
-  Napi::Promise promise() const { return deferred_.Promise(); }
-
- private:
-  void Execute() override {
-    try {
-      floors_ = measure_floors(path_, threads_, buffer_bytes_);
-    } catch (const Error& error) {
-      error_ = error;
-    } catch (const std::exception& error) {
-      error_.emplace("ENGINE_FAILED", error.what());
-    }
-  }
-
-  void OnOK() override {
-    if (error_) return deferred_.Reject(to_js_error(Env(), *error_).Value());
-    auto result = Napi::Object::New(Env());
-    result.Set("readBytesPerSecond", floors_.read_bytes_per_second);
-    result.Set("flopsPerSecond", floors_.flops_per_second);
-    deferred_.Resolve(result);
-  }
-
-  Napi::Promise::Deferred deferred_;
-  const std::string path_;
-  const int threads_;
-  const size_t buffer_bytes_;
-  Floors floors_;
-  std::optional<Error> error_;
-};
-
-// measureFloors(threads: number, computePath: string, bufferBytes: number) → Promise
+// measureFloors(threads: number, path: string, bufferBytes: number) → Promise
 Napi::Value measure(const Napi::CallbackInfo& info) {
-  auto* const worker =
-      new FloorsWorker(info.Env(), info[1].As<Napi::String>(), info[0].As<Napi::Number>().Int32Value(),
-                       static_cast<size_t>(info[2].As<Napi::Number>().Int64Value()));
-  const Napi::Promise promise = worker->promise();
-  worker->Queue();  // deletes itself
-  return promise;
+  const int threads = info[0].As<Napi::Number>().Int32Value();
+  const std::string path = info[1].As<Napi::String>();
+  const size_t buffer_bytes = static_cast<size_t>(info[2].As<Napi::Number>().Int64Value());
+  const auto floors = std::make_shared<Floors>();
+  return PromiseWorker::run(
+      info.Env(), "lockstep.measureFloors", [=] { *floors = measure_floors(path, threads, buffer_bytes); },
+      [=](Napi::Env env) {
+        auto result = Napi::Object::New(env);
+        result.Set("readBytesPerSecond", floors->read_bytes_per_second);
+        if (floors->copy_bytes_per_second > 0)
+          result.Set("copyBytesPerSecond", floors->copy_bytes_per_second);
+        result.Set("flopsPerSecond", floors->flops_per_second);
+        result.Set("bufferBytes", static_cast<double>(floors->buffer_bytes));
+        return result;
+      });
 }
 
 }  // namespace

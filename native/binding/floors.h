@@ -1,4 +1,4 @@
-// measureFloors() of the addon: the floors of ops/cpu/floors.h, measured off JavaScript's thread.
+// measureFloors() of the addon: measure_floors() of backend/registry.h off JavaScript's thread.
 #pragma once
 #include <napi.h>
 

@@ -7,25 +7,12 @@
 #include "binding/connection.h"
 #include "binding/convert.h"
 #include "binding/floors.h"
+#include "binding/staged_weights.h"
 #include "engine/batch_builder.h"
 #include "ops/cpu/cpu_ops.h"
 
 namespace lockstep::binding {
 namespace {
-
-// Runs `body` and turns the layers' exceptions into JavaScript's, with their code.
-template <class Body>
-auto guarded(Napi::Env env, Body body) {
-  try {
-    return body();
-  } catch (const Error& error) {
-    throw to_js_error(env, error);
-  } catch (const Napi::Error&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw to_js_error(env, Error("ENGINE_FAILED", error.what()));
-  }
-}
 
 class EngineObject : public Napi::ObjectWrap<EngineObject> {
  public:
@@ -35,6 +22,8 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
                        {
                            InstanceMethod<&EngineObject::submit>("submit"),
                            InstanceMethod<&EngineObject::end>("end"),
+                           InstanceMethod<&EngineObject::control>("control"),
+                           InstanceMethod<&EngineObject::cancel>("cancel"),
                            InstanceMethod<&EngineObject::ref>("ref"),
                            InstanceMethod<&EngineObject::unref>("unref"),
                            InstanceMethod<&EngineObject::stats>("stats"),
@@ -77,6 +66,17 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
     if (connection_->engine() != nullptr)
       connection_->engine()->end(static_cast<uint64_t>(info[0].As<Napi::Number>().DoubleValue()),
                                  stopped ? FinishReason::kStop : FinishReason::kAbort);
+  }
+
+  void control(const Napi::CallbackInfo& info) {
+    Control control = to_control(info[0].As<Napi::Object>());
+    if (connection_->engine() != nullptr) connection_->engine()->control(std::move(control));
+  }
+
+  // cancel(id)
+  void cancel(const Napi::CallbackInfo& info) {
+    if (connection_->engine() != nullptr)
+      connection_->engine()->cancel(static_cast<uint64_t>(info[0].As<Napi::Number>().DoubleValue()));
   }
 
   void ref(const Napi::CallbackInfo& info) {
@@ -138,12 +138,8 @@ Napi::Value sampling_distribution(const Napi::CallbackInfo& info) {
     const auto prompt = info[2].As<Napi::Int32Array>(), output = info[3].As<Napi::Int32Array>();
     Request request;
     request.sampling = to_sampling_params(info[1].As<Napi::Object>(), V);
-    request.tokens.assign(prompt.Data(), prompt.Data() + prompt.ElementLength());
-    request.prompt_length = request.length();
-    request.tokens.insert(request.tokens.end(), output.Data(), output.Data() + output.ElementLength());
-    for (int32_t i = 0; i < request.length(); ++i)
-      i < request.prompt_length ? request.history.add_prompt(request.tokens[i])
-                                : request.history.add_output(request.tokens[i]);
+    request.begin({prompt.Data(), prompt.Data() + prompt.ElementLength()},
+                  {output.Data(), output.ElementLength()});
     std::vector<float> copy(logits.Data(), logits.Data() + V);  // they are overwritten
     std::vector<double> probabilities(V);
     lockstep::sampling_distribution(info[4].As<Napi::String>(), probabilities, copy, sampling_row(request));
@@ -157,6 +153,7 @@ Napi::Value sampling_distribution(const Napi::CallbackInfo& info) {
 
 void register_surface(Napi::Env env, Napi::Object exports, const Backend& backend) {
   exports.Set("NativeEngine", EngineObject::define(env, backend));
+  exports.Set("StagedWeights", StagedWeights::define(env));
   exports.Set("samplingDistribution",
               Napi::Function::New(env, sampling_distribution, "samplingDistribution"));
   exports.Set("cpuPaths", Napi::Function::New(env, cpu_paths, "cpuPaths"));

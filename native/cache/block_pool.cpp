@@ -30,9 +30,7 @@ int32_t BlockPool::acquire() {
     block = free_.back();
     free_.pop_back();
   } else if (!unowned_.empty()) {
-    block = unowned_.front();
-    unowned_.pop_front();
-    prefixes_.forget(block);
+    block = evict();
     ++evictions_;
   } else {
     throw broken("a block was asked for while none is available");
@@ -56,6 +54,18 @@ void BlockPool::release(std::vector<int32_t>& blocks) {
       free_.push_back(*block);
   }
   blocks.clear();
+}
+
+void BlockPool::drop_cached() {
+  while (!unowned_.empty()) free_.push_back(evict());
+}
+
+// The cached block used least recently, without its content.
+int32_t BlockPool::evict() {
+  const int32_t block = unowned_.front();
+  unowned_.pop_front();
+  prefixes_.forget(block);
+  return block;
 }
 
 KnownPrefix BlockPool::find_prefix(const PrefixRoot& root, std::span<const int32_t> tokens,

@@ -49,6 +49,8 @@ class BlockPool {
   // The longest run of known blocks that hold the first tokens, at most `most_tokens`, behind `root`. The
   // caller shares them before the next acquire().
   KnownPrefix find_prefix(const PrefixRoot& root, std::span<const int32_t> tokens, int64_t most_tokens) const;
+  // All cached blocks become free; owned ones keep what they hold.
+  void drop_cached();
   // `block` now holds these kBlockTokens tokens behind `link`. Returns where the next block hangs: behind
   // this block, or behind an older one with the same content.
   PrefixLink remember(int32_t block, const PrefixLink& link, std::span<const int32_t> tokens);
@@ -58,6 +60,8 @@ class BlockPool {
     int32_t owners = 0;
     std::list<int32_t>::iterator unowned;  // place in unowned_, while cached
   };
+
+  int32_t evict();
 
   const bool remembers_;
   std::vector<Block> blocks_;

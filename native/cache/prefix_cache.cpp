@@ -13,8 +13,7 @@ uint64_t PrefixCache::hash(const PrefixLink& link, std::span<const int32_t> toke
     state = (state ^ (state >> 27)) * 0x94d049bb133111ebu;
     state ^= state >> 31;
   };
-  mix(link.root[0]);
-  mix(link.root[1]);
+  for (const uint64_t word : link.root) mix(word);
   mix(link.parent);
   for (const int32_t token : tokens) mix(static_cast<uint32_t>(token));
   return state;

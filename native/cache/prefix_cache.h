@@ -3,8 +3,7 @@
 //
 // Blocks form chains. An entry's identity is (the entry before it, its tokens), and each entry has a number
 // that is never used again, so equal identities mean equal prefixes: nothing rests on a hash being free of
-// collisions. The first entry of a chain stands behind a root: a digest of what else the numbers, or the
-// sharing, depend on (weight version and the caller's cacheSalt).
+// collisions. The first entry of a chain stands behind a root: what else the numbers, or the sharing, depend on.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -16,7 +15,7 @@
 
 namespace lockstep {
 
-using PrefixRoot = std::array<uint64_t, 2>;
+using PrefixRoot = std::array<uint64_t, 3>;  // a digest of the caller's cacheSalt, then the weight version
 
 // The place in a chain: where the next block hangs.
 struct PrefixLink {

@@ -70,6 +70,32 @@ const std::byte* locate(const TensorEntry& entry, const std::vector<MappedFile>&
   return file.data() + entry.offset_bytes;
 }
 
+template <class Body>
+void for_each_piece(uint64_t elements, const std::atomic<bool>& cancel, Body body) {
+  for (uint64_t begin = 0; begin < elements; begin += kPieceElements) {
+    if (cancel.load(std::memory_order_relaxed))
+      throw Error("ENGINE_CLOSED", "the engine was closed while it was loading");
+    body(begin, std::min(kPieceElements, elements - begin));
+  }
+}
+
+// `first`: what stands at `data` is this element of the tensor. BF16, at any address.
+void check_finite_piece(const std::string& name, const std::byte* data, uint64_t first, uint64_t count) {
+  const auto bits = [data](uint64_t i) {
+    uint16_t value;
+    std::memcpy(&value, data + i * sizeof value, sizeof value);
+    return value;
+  };
+  const auto not_finite = [](uint16_t value) { return (value & 0x7f80u) == 0x7f80u; };
+  uint16_t any = 0;
+  for (uint64_t i = 0; i < count; ++i) any |= static_cast<uint16_t>(not_finite(bits(i)));
+  if (any == 0) return;
+  uint64_t i = 0;
+  while (!not_finite(bits(i))) ++i;
+  fail(name, std::string("element ") + std::to_string(first + i) + " is " +
+                 ((bits(i) & 0x7fu) != 0 ? "NaN" : "infinite") + ", as BF16");
+}
+
 uint64_t count_elements(const TensorEntry& entry) {
   uint64_t elements = 1;
   for (const int64_t size : entry.shape)
@@ -80,41 +106,77 @@ uint64_t count_elements(const TensorEntry& entry) {
 
 }  // namespace
 
-TensorStore::TensorStore(const TensorTable& table) {
-  for (const CheckpointFile& file : table.files) files_.emplace_back(file.path, file.size_bytes);
-  for (const TensorEntry& entry : table.tensors) {
+TensorStore::TensorStore(TensorTable table) : table_(std::move(table)) {
+  for (CheckpointFile& file : table_.files) {
+    files_.emplace_back(file.path, file.size_bytes, file.modified_ns);
+    file.modified_ns = files_.back().modified_ns();
+  }
+  for (const TensorEntry& entry : table_.tensors) {
     const uint64_t elements = count_elements(entry);
-    const std::byte* const data = locate(entry, files_, elements);
-    tensors_.insert_or_assign(entry.name, Tensor{entry.shape, entry.type, elements, data});
+    Tensor tensor{entry.shape, entry.type, elements, nullptr};
+    if (table_.files.empty()) {
+      tensor.type = StoredType::kBF16;
+      tensor.data = reinterpret_cast<const std::byte*>(add_memory(elements));
+    } else {
+      tensor.data = locate(entry, files_, elements);
+    }
+    tensors_.insert_or_assign(entry.name, std::move(tensor));
   }
 }
 
+BFloat16* TensorStore::add_memory(uint64_t elements) {
+  if (elements > SIZE_MAX / sizeof(BFloat16)) throw Error("OUT_OF_MEMORY", "A tensor is too large");
+  copies_.emplace_back(elements * sizeof(BFloat16), false);
+  copied_bytes_ += elements * sizeof(BFloat16);
+  return reinterpret_cast<BFloat16*>(copies_.back().data());
+}
+
 void TensorStore::load(bool copy, const std::atomic<bool>& cancel) {
+  if (files_.empty()) return;
   std::vector<Tensor*> wanted;
   for (auto& [name, tensor] : tensors_)
     if (copy || tensor.type != StoredType::kBF16) wanted.push_back(&tensor);
   std::ranges::sort(wanted, {}, &Tensor::data);  // files are read from front to back
   for (Tensor* const tensor : wanted) {
-    copies_.push_back(std::make_unique_for_overwrite<BFloat16[]>(tensor->elements));
-    copied_bytes_ += tensor->elements * sizeof(BFloat16);
-    BFloat16* const to = copies_.back().get();
-    for (uint64_t begin = 0; begin < tensor->elements; begin += kPieceElements) {
-      if (cancel.load(std::memory_order_relaxed))
-        throw Error("ENGINE_CLOSED", "the engine was closed while it was loading");
-      convert(to + begin, tensor->data + begin * size_of(tensor->type), tensor->type,
-              std::min(kPieceElements, tensor->elements - begin));
-    }
+    BFloat16* const to = add_memory(tensor->elements);
+    for_each_piece(tensor->elements, cancel, [&](uint64_t begin, uint64_t count) {
+      convert(to + begin, tensor->data + begin * size_of(tensor->type), tensor->type, count);
+    });
     tensor->data = reinterpret_cast<const std::byte*>(to);
     tensor->type = StoredType::kBF16;
   }
-  for (const MappedFile& file : files_)
-    if (file.lost() || !file.unchanged()) fail(file.path(), "the file changed while it was being loaded");
+  check_loaded();
   if (copy) files_.clear();
 }
 
-void TensorStore::release() {
+void TensorStore::write(const std::string& name, uint64_t first, StoredType type,
+                        std::span<const std::byte> bytes) {
+  const Tensor& tensor = find(name);
+  const uint64_t count = bytes.size() / size_of(type);
+  if (!files_.empty() || first > tensor.elements || count > tensor.elements - first)
+    fail(name, "expected elements of a tensor in memory");
+  BFloat16* const to = const_cast<BFloat16*>(reinterpret_cast<const BFloat16*>(tensor.data)) + first;
+  convert(to, bytes.data(), type, count);
+  check_finite_piece(name, reinterpret_cast<const std::byte*>(to), first, count);
+}
+
+void TensorStore::check_finite(const std::atomic<bool>& cancel) const {
+  for (const TensorEntry& entry : table_.tensors) {
+    const Tensor& tensor = find(entry.name);
+    for_each_piece(tensor.elements, cancel, [&](uint64_t begin, uint64_t count) {
+      check_finite_piece(entry.name, tensor.data + begin * sizeof(BFloat16), begin, count);
+    });
+  }
+  check_loaded();
+}
+
+void TensorStore::check_loaded() const {
   for (const MappedFile& file : files_)
     if (file.lost() || !file.unchanged()) fail(file.path(), "the file changed while it was being loaded");
+}
+
+void TensorStore::release() {
+  check_loaded();
   tensors_.clear();
   copies_.clear();
   copied_bytes_ = 0;
@@ -139,11 +201,21 @@ std::span<const BFloat16> TensorStore::vector(const std::string& name, int64_t l
   return {find(name, {length}), static_cast<size_t>(length)};
 }
 
-const BFloat16* TensorStore::find(const std::string& name, const std::vector<int64_t>& shape) const {
+std::span<const BFloat16> TensorStore::elements(const std::string& name) const {
+  const Tensor& tensor = find(name);
+  return {reinterpret_cast<const BFloat16*>(tensor.data), tensor.elements};
+}
+
+const TensorStore::Tensor& TensorStore::find(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) fail(name, "the tensor is missing");
-  if (found->second.shape != shape) fail(name, "the tensor's shape does not fit config.json");
-  return reinterpret_cast<const BFloat16*>(found->second.data);
+  return found->second;
+}
+
+const BFloat16* TensorStore::find(const std::string& name, const std::vector<int64_t>& shape) const {
+  const Tensor& tensor = find(name);
+  if (tensor.shape != shape) fail(name, "the tensor's shape does not fit config.json");
+  return reinterpret_cast<const BFloat16*>(tensor.data);
 }
 
 }  // namespace lockstep

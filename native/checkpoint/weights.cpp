@@ -50,6 +50,12 @@ LayerWeights load_layer(const ModelConfig& config, const TensorStore& store, int
 
 }  // namespace
 
+std::vector<Matrix<const BFloat16>> list_of(Weights weights) {
+  std::vector<Matrix<const BFloat16>> list;
+  for_each_matrix(weights, [&](const Matrix<const BFloat16>& w) { list.push_back(w); });
+  return list;
+}
+
 Weights shard_weights(const ModelConfig& config, const TensorStore& store, int rank, int ranks) {
   Weights weights;
   weights.embed = store.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size);

@@ -48,6 +48,30 @@ struct Weights {
   Matrix<const BFloat16> head;     // [V of this rank, D]; empty where the checkpoint has none
 };
 
+// body(matrix) for each of them in a fixed order, vectors as matrices of one row; `body` may put another in its
+// place. What a checkpoint does not have (a head) is left out.
+template <class Body>
+void for_each_matrix(Weights& weights, Body body) {
+  const auto matrix = [&](Matrix<const BFloat16>& w) {
+    if (w.data != nullptr) body(w);
+  };
+  const auto vector = [&](std::span<const BFloat16>& w) {
+    Matrix<const BFloat16> row(w.data(), 1, std::ssize(w));
+    body(row);
+    w = {row.data, w.size()};
+  };
+  matrix(weights.embed);
+  for (LayerWeights& layer : weights.layers) {
+    for (auto* w : {&layer.input_norm, &layer.post_attention_norm, &layer.q_norm, &layer.k_norm}) vector(*w);
+    for (auto* w : {&layer.wq, &layer.wk, &layer.wv, &layer.wo, &layer.w_gate, &layer.w_up, &layer.w_down})
+      matrix(*w);
+  }
+  vector(weights.norm);
+  matrix(weights.head);
+}
+
+std::vector<Matrix<const BFloat16>> list_of(Weights weights);  // in the order of for_each_matrix
+
 // Finds every tensor of the model. The store must outlive the weights. Throws Error("INVALID_CHECKPOINT").
 Weights shard_weights(const ModelConfig& config, const TensorStore& store, int rank, int ranks);
 

@@ -14,17 +14,20 @@ SampleRow scoring_row(const Request& request, int32_t position) {
   return row;
 }
 
+// Of the sequence that was added last.
 void add_head_rows(Batch& batch, Request& request, int32_t first_row, int32_t begin, int32_t end) {
   const auto add = [&](int32_t position, bool sampled, const SampleRow& row) {
     batch.step.head_rows.push_back(first_row + position - begin);
     batch.step.samples.push_back(row);
-    batch.head_rows.push_back({&request, sampled});
+    batch.head_rows.push_back({batch.step.sequences.size() - 1, sampled});
   };
   // The row at position p predicts the token at p + 1.
   const int32_t last = std::min(end, request.prompt_length - 1);
   for (int32_t p = std::max(begin, request.next_scored() - 1); p < last; ++p)
     add(p, false, scoring_row(request, p + 1));
-  if (end == request.length() && request.sampling.max_tokens > 0) add(end - 1, true, sampling_row(request));
+  if (end < request.length() || request.sampling.max_tokens == 0) return;
+  request.head_row = static_cast<int32_t>(batch.head_rows.size());
+  add(end - 1, true, sampling_row(request));
 }
 
 }  // namespace
@@ -50,6 +53,7 @@ SampleRow sampling_row(const Request& request) {
   row.position = static_cast<uint32_t>(request.length());
   row.logprobs = sampling.logprobs;
   row.top_logprobs = sampling.top_logprobs;
+  row.kept_token_ids = sampling.kept_token_ids;
   return row;
 }
 
@@ -61,9 +65,10 @@ void build_batch(Batch& batch, std::span<const Scheduled> scheduled) {
   step.head_rows.clear();
   step.samples.clear();
   batch.head_rows.clear();
-  for (const auto& [request, num_tokens] : scheduled) {
+  batch.scheduled.assign(scheduled.begin(), scheduled.end());
+  for (const auto& [request, num_tokens, begin] : scheduled) {
     const int32_t first_row = static_cast<int32_t>(step.tokens.size());
-    const int32_t begin = request->num_computed, end = begin + num_tokens;
+    const int32_t end = begin + num_tokens;
     step.sequences.push_back({.first_row = first_row,
                               .num_tokens = num_tokens,
                               .start_position = begin,

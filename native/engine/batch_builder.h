@@ -10,14 +10,18 @@ namespace lockstep {
 
 // Whose a row of logits is.
 struct HeadRow {
-  Request* request;
-  bool sampled;  // true: the request's next token is drawn from it; false: it scores a prompt token
+  size_t sequence;  // of the step
+  bool sampled;     // true: the request's next token is drawn from it; false: it scores a prompt token
 };
 
-// A step and its head rows' owners, row for row. Reused from step to step, so that it stops allocating.
+// A step and who is in it. Reused from step to step, so that it stops allocating.
 struct Batch {
   Step step;
-  std::vector<HeadRow> head_rows;
+  std::vector<Scheduled> scheduled;   // [S]; the request is null where it ended while the step was in flight
+  std::vector<HeadRow> head_rows;     // as step.head_rows
+  std::vector<SampleResult> results;  // as head_rows, once the step is collected
+  std::vector<int32_t> pooled_rows;   // see engine/pooling.h
+  std::vector<BFloat16> hidden;       // [pooled_rows, D]
 };
 
 // How the request's next token is to be drawn. The row refers to the request's vectors.

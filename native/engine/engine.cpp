@@ -7,34 +7,15 @@
 #include <utility>
 
 #include "base/error.h"
-#include "engine/batch_builder.h"
-#include "engine/rank.h"
+#include "engine/engine_parts.h"
+#include "engine/pooling.h"
 #include "engine/sampler.h"
-#include "engine/scheduler.h"
 
 namespace lockstep {
 namespace {
 
 constexpr const char* kClosedMessage = "The engine was closed before this request had finished";
 constexpr auto kFileCheckInterval = std::chrono::seconds(1);
-
-struct Failure {
-  std::string code, message;
-};
-
-Failure describe(const std::exception_ptr& cause) {
-  try {
-    std::rethrow_exception(cause);
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  } catch (const std::bad_alloc&) {
-    return {"OUT_OF_MEMORY", "Out of memory in the engine"};
-  } catch (const std::exception& error) {
-    return {"ENGINE_FAILED", error.what()};
-  } catch (...) {
-    return {"ENGINE_FAILED", "An unknown exception in the engine"};
-  }
-}
 
 // Does what must be done though there may be no memory for it: again and again, until there is. `body` goes
 // on where it was interrupted.
@@ -51,20 +32,19 @@ void insist(Body body) noexcept {
 
 }  // namespace
 
-struct Engine::Parts {
-  explicit Parts(const EngineSpec& spec, const std::atomic<bool>& cancel)
-      : ranks(spec, cancel),
-        pool(ranks.num_blocks(), spec.prefix_cache),
-        scheduler(pool, {spec.max_batch_tokens, spec.max_sequences}) {}
-
-  RankGroup ranks;
-  BlockPool pool;
-  Scheduler scheduler;
-  Batch batch;
-  std::vector<SampleResult> results;
-  EngineStats stats;
-  std::chrono::steady_clock::time_point files_checked = std::chrono::steady_clock::now();
-};
+Failure describe(const std::exception_ptr& cause) {
+  try {
+    std::rethrow_exception(cause);
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  } catch (const std::bad_alloc&) {
+    return {"OUT_OF_MEMORY", "Out of memory in the engine"};
+  } catch (const std::exception& error) {
+    return {"ENGINE_FAILED", error.what()};
+  } catch (...) {
+    return {"ENGINE_FAILED", "An unknown exception in the engine"};
+  }
+}
 
 Engine::Engine(EngineSpec spec, Listener listener)
     : spec_(std::move(spec)), listener_(std::move(listener)), thread_([this] { run(); }) {}
@@ -79,6 +59,10 @@ void Engine::submit(std::unique_ptr<Request> request) {
 }
 
 void Engine::end(uint64_t id, FinishReason reason) { mailbox_.post(End{id, reason}); }
+
+void Engine::control(Control control) { mailbox_.post(std::move(control)); }
+
+void Engine::cancel(uint64_t control_id) { mailbox_.post(Cancel{control_id}); }
 
 void Engine::close() noexcept {
   cancel_ = true;
@@ -113,26 +97,31 @@ void Engine::run() {
 
 void Engine::serve(Parts& parts) {
   while (!cancel_) {
-    const bool idle = open_.empty();
+    const bool idle = controls_.empty() && (open_.empty() || paused_);
     handle_commands(parts, idle);
     if (cancel_) break;
+    if (idle) parts.busy_since = std::chrono::steady_clock::now();
     check_files(parts, idle);
-    step(parts);
+    carry_out_controls(parts);
+    if (!paused_) step(parts);
     update_stats(parts);
     publish(EngineEvent::Kind::kStep);
   }
   throw Error("ENGINE_CLOSED", kClosedMessage);
 }
 
+// Commands find nothing in flight.
 void Engine::handle_commands(Parts& parts, bool wait) {
   mailbox_.take(commands_, wait);
+  if (!commands_.empty()) settle(parts);
   for (; !commands_.empty(); commands_.pop_front())
     std::visit([&](auto& command) { handle(parts, command); }, commands_.front());
 }
 
 void Engine::handle(Parts& parts, Submit& submit) {
   Request* const request = submit.request.get();
-  parts.stats.prompt_tokens += static_cast<uint64_t>(request->prompt_length);
+  parts.stats.prompt_tokens += static_cast<uint64_t>(request->length());
+  request->root.back() = weight_version_;
   parts.scheduler.add(request);
   open_.try_emplace(request->id).first->second = std::move(submit.request);
 }
@@ -158,37 +147,77 @@ void Engine::check_files(Parts& parts, bool after_idle) {
   parts.ranks.store().check_unchanged();
 }
 
+// Launches the next step and waits for the one before it; where devices do not run ahead, for the step itself.
 void Engine::step(Parts& parts) {
-  const auto scheduled = parts.scheduler.schedule();
-  if (scheduled.empty()) return;
-  build_batch(parts.batch, scheduled);
-  parts.ranks.forward(parts.batch.step);
-  for (const Scheduled& part : scheduled) parts.scheduler.mark_computed(part);
+  Batch* const before = parts.in_flight;
+  const auto scheduled = before == nullptr ? parts.scheduler.schedule() : parts.scheduler.schedule_ahead();
+  if (!scheduled.empty()) launch(parts, scheduled);
+  if (before != nullptr) collect(parts, *before);
+  if (!parts.ranks.runs_ahead() || open_.empty()) settle(parts);
+}
 
-  std::vector<RequestEvent> events;
-  sample_step(events, parts.batch, scheduled, parts.ranks, parts.results);
+void Engine::launch(Parts& parts, std::span<const Scheduled> scheduled) {
+  Batch& batch = parts.batches[parts.in_flight == &parts.batches[0] ? 1 : 0];
+  build_batch(batch, scheduled);
+  parts.ranks.forward(batch.step);
+  note_non_finite(scheduled, batch.step, parts.ranks.model().non_finite());
+  batch.results.assign(batch.head_rows.size(), SampleResult{});
+  parts.ranks.sample(batch.results, batch.step);
+  pool_rows(batch, parts.ranks);
+  for (const Scheduled& part : scheduled) parts.scheduler.mark_launched(part);
+  parts.stats.steps_ahead += parts.in_flight != nullptr;
+  parts.in_flight = &batch;
+}
+
+// Takes the results of the oldest step in flight. A request that ends with it may stand in the step behind,
+// which then computes a row for nobody. Its blocks can be given back all the same: that row writes K and V to
+// a place that only this request had, behind all that the prefix cache knows; whoever gets the block next
+// writes to it in a later step, so after that.
+void Engine::collect(Parts& parts, Batch& batch) {
+  parts.ranks.collect();
   parts.ranks.store().check_nothing_lost();
-  for (RequestEvent& event : events) {
+  if (parts.in_flight == &batch) parts.in_flight = nullptr;
+  for (const Scheduled& part : batch.scheduled)
+    if (part.request != nullptr) parts.scheduler.mark_computed(part);
+  for (RequestEvent& event : take_results(batch, spec_.debug)) {
     const uint64_t id = event.id;
     const bool finished = event.finish != FinishReason::kNone;
     parts.stats.generated_tokens += event.sample.token >= 0;
-    if (finished) parts.scheduler.remove(open_.at(id).get());
+    if (finished) remove(parts, *open_.at(id));
     events_.push_back(std::move(event));
     if (finished) open_.erase(id);
   }
   ++parts.stats.steps;
-  parts.stats.computed_tokens += parts.batch.step.tokens.size();
-  parts.stats.max_batch = std::max<uint64_t>(parts.stats.max_batch, scheduled.size());
+  parts.stats.computed_tokens += batch.step.tokens.size();
+  parts.stats.max_batch = std::max<uint64_t>(parts.stats.max_batch, batch.scheduled.size());
+}
+
+// Collects what is in flight: then all requests are as the devices have left them, and nothing is going on.
+void Engine::settle(Parts& parts) {
+  if (parts.in_flight != nullptr) collect(parts, *parts.in_flight);
+}
+
+void Engine::remove(Parts& parts, Request& request) {
+  parts.scheduler.remove(&request);
+  if (parts.in_flight == nullptr) return;
+  for (Scheduled& part : parts.in_flight->scheduled)
+    if (part.request == &request) part.request = nullptr;
 }
 
 void Engine::publish(EngineEvent::Kind kind, const std::string& code, const std::string& message) {
   if (events_.empty() && kind == EngineEvent::Kind::kStep) return;
-  auto event = std::make_unique<EngineEvent>(EngineEvent{.kind = kind, .code = code, .message = message});
+  auto event = std::make_unique<EngineEvent>(
+      EngineEvent{.kind = kind, .weight_version = weight_version_, .code = code, .message = message});
   event->requests.swap(events_);  // nothing can fail from here on
   listener_(std::move(event));
 }
 
-void Engine::update_stats(const Parts& parts) {
+void Engine::update_stats(Parts& parts) {
+  // May wait for the devices: before the lock.
+  auto kernels = spec_.profile ? parts.ranks.profile() : std::vector<KernelProfile>();
+  const auto now = std::chrono::steady_clock::now();
+  parts.stats.busy_seconds += std::chrono::duration<double>(now - parts.busy_since).count();
+  parts.busy_since = now;
   std::lock_guard lock(stats_mutex_);
   stats_ = parts.stats;
   stats_.preemptions = parts.scheduler.preemptions();
@@ -202,6 +231,7 @@ void Engine::update_stats(const Parts& parts) {
   stats_.free_blocks = static_cast<uint64_t>(parts.pool.free_count());
   stats_.owned_blocks = static_cast<uint64_t>(parts.pool.owned_count());
   stats_.device_bytes = parts.ranks.device_bytes();
+  stats_.kernels = std::move(kernels);
 }
 
 // After the parts are gone: nothing runs, nobody owns a block, and their memory is back.
@@ -228,6 +258,7 @@ void Engine::reject_all(const char* code, const std::string& message) {
 void Engine::reject_until_closed(const std::exception_ptr& cause) noexcept {
   using Kind = EngineEvent::Kind;
   forget_parts();
+  controls_.clear();
   Failure failure;
   insist([&] { failure = describe(cause); });
   const bool failed = failure.code != "ENGINE_CLOSED";

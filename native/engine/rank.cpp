@@ -81,7 +81,18 @@ class Budget {
                                      " are in use: raise memoryFraction, free memory there, or " + remedy);
   }
 
-  // Blocks of the KV cache, on each of a device's ranks, that what is left holds.
+  // Throws where what kvCacheTokens asks for is not there.
+  void check_cache(int64_t blocks, size_t block_bytes) const {
+    const size_t bytes = static_cast<size_t>(blocks) * block_bytes, free = ops_.free_bytes();
+    if (bytes <= free) return;
+    throw Error("OUT_OF_MEMORY", "A KV cache of " + std::to_string(blocks * kBlockTokens) + " tokens takes " +
+                                     std::to_string(bytes) + " bytes of " + ops_.compute_path() + ", but " +
+                                     std::to_string(free) +
+                                     " are free beside weights and workspaces: lower "
+                                     "kvCacheTokens, or leave its size to memoryFraction");
+  }
+
+  // Blocks of the KV cache that what is left holds.
   int64_t blocks(size_t block_bytes) const {
     check("A block of the KV cache takes ", block_bytes, "lower maxBatchTokens, maxSequences or maxContext");
     return static_cast<int64_t>(left() / block_bytes);
@@ -119,11 +130,10 @@ void load_model(Worker& made, const EngineSpec& spec, const TensorStore& store, 
   }
   if (!spec.devices.empty())
     budget.check("The weights take ", weight_bytes, "spread the model with tensorParallel: 2");
-  made.model = reserve(
-      "Weights and activations", "lower maxBatchTokens, or spread the model with tensorParallel: 2", [&] {
-        return std::make_unique<Model>(spec.config, std::move(weights), spec.ranks, *made.ops, *made.comm,
-                                       spec.max_batch_tokens, first, cancel);
-      });
+  reserve("Weights and activations", "lower maxBatchTokens, or spread the model with tensorParallel: 2", [&] {
+    made.model = std::make_unique<Model>(spec.config, std::move(weights), spec.ranks, *made.ops, *made.comm,
+                                         spec.max_batch_tokens, first, cancel, spec.debug);
+  });
   reserve("Workspaces", "lower maxBatchTokens, maxSequences or maxContext", [&] {
     made.ops->reserve({.tokens = spec.max_batch_tokens,
                        .sequences = spec.max_sequences,
@@ -137,11 +147,11 @@ void load_model(Worker& made, const EngineSpec& spec, const TensorStore& store, 
 }  // namespace
 
 RankGroup::RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel)
-    : cancel_(cancel), store_(spec.tensors) {
+    : spec_(spec), cancel_(cancel), store_(spec.tensors) {
   check_spec(spec);
   shard_weights(spec.config, store_, 0, 1);  // names and shapes, before anything is read or reserved
   store_.load(spec.copy_weights, cancel);
-  load(spec);
+  load();
   failures_.resize(workers_.size());
   try {
     for (size_t worker = 1; worker < workers_.size(); ++worker)
@@ -152,7 +162,8 @@ RankGroup::RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel)
   }
 }
 
-void RankGroup::load(const EngineSpec& spec) {
+void RankGroup::load() {
+  const EngineSpec& spec = spec_;
   const ModelConfig& config = spec.config;
   const bool on_device = !spec.devices.empty();
   const auto placement = ranks_of_workers(spec);
@@ -162,8 +173,8 @@ void RankGroup::load(const EngineSpec& spec) {
     const int threads = std::max(1, spec.threads / count + (worker < spec.threads % count));
     const std::string device =
         on_device ? "cuda:" + std::to_string(spec.devices[placement[worker].front()]) : spec.compute_path;
-    workers_.emplace_back().ops =
-        reserve(device, "use another device", [&] { return spec.backend.make_ops(device, threads); });
+    workers_.emplace_back().ops = reserve(
+        device, "use another device", [&] { return spec.backend.make_ops(device, threads, spec.profile); });
     budgets.emplace_back(spec, *workers_.back().ops);
   }
   if (count > 1)
@@ -181,9 +192,13 @@ void RankGroup::load(const EngineSpec& spec) {
       made.comm = comm_group_->comm(worker, *made.ops);
     else
       made.comm = std::make_unique<SoloComm>();
-    load_model(made, spec, store_, placement[worker], worker == 0, budgets[worker], cancel_);
+    const Budget& budget = budgets[worker];
+    load_model(made, spec, store_, placement[worker], worker == 0, budget, cancel_);
+    const size_t bytes_each = block_bytes * placement[worker].size();
     if (spec.num_blocks == 0)
-      most_blocks = std::min(most_blocks, budgets[worker].blocks(block_bytes * placement[worker].size()));
+      most_blocks = std::min(most_blocks, budget.blocks(bytes_each));
+    else if (on_device)
+      budget.check_cache(spec.num_blocks, bytes_each);
   }
   num_blocks_ = spec.num_blocks > 0 ? spec.num_blocks : static_cast<int32_t>(most_blocks);
   const std::string tokens = std::to_string(int64_t{num_blocks_} * kBlockTokens);
@@ -194,6 +209,24 @@ void RankGroup::load(const EngineSpec& spec) {
                                              config.num_kv_heads / spec.ranks, config.head_dim, num_blocks_);
   });
   if (on_device) store_.release();
+}
+
+void RankGroup::check_weights(const TensorStore& store) const {
+  store.check_loaded();
+  const bool head = shard_weights(spec_.config, store, 0, 1).head.data != nullptr;
+  if (head != model().has_head()) throw Error("INVALID_CHECKPOINT", "a head is missing or too many");
+}
+
+void RankGroup::replace_weights(TensorStore store) {
+  int rank = 0;
+  for (const Worker& worker : workers_) {
+    std::vector<Weights> weights;
+    for (size_t i = 0; i < worker.caches.size(); ++i)
+      weights.push_back(shard_weights(spec_.config, store, rank++, spec_.ranks));
+    worker.model->replace_weights(std::move(weights));
+  }
+  if (!spec_.devices.empty()) store.release();
+  store_ = std::move(store);
 }
 
 RankGroup::~RankGroup() { stop(); }
@@ -225,16 +258,37 @@ Matrix<float> RankGroup::logits(std::span<const int32_t> rows) {
   return result;
 }
 
-void RankGroup::sample(std::span<SampleResult> results, std::span<const int32_t> rows,
-                       std::span<const SampleRow> samples) {
+void RankGroup::sample(std::span<SampleResult> results, const Step& step) {
+  const std::span rows(step.head_rows);
   run([&](Worker& worker) {
-    const Matrix<float> logits = worker.model->logits(rows);
-    // The others wait, too: who fails must say so, or worker 0 would wait for it for ever.
-    if (&worker == &workers_.front())
-      worker.ops->sample(results, logits, samples);
-    else
-      worker.ops->wait();
+    for (size_t begin = 0; begin < rows.size(); begin += kMaxLogitRows) {
+      const size_t count = std::min<size_t>(kMaxLogitRows, rows.size() - begin);
+      const Matrix<float> logits = worker.model->logits(rows.subspan(begin, count));
+      if (&worker == &workers_.front())
+        worker.ops->sample(results.subspan(begin, count), logits,
+                           std::span(step.samples).subspan(begin, count));
+    }
+    // Several wait here, all of them: who fails must say so, or the others would wait for it for ever.
+    if (workers_.size() > 1) worker.ops->collect();
   });
+}
+
+void RankGroup::collect() {
+  if (workers_.size() == 1) ops().collect();
+}
+
+std::vector<KernelProfile> RankGroup::profile() {
+  std::vector<KernelProfile> result;
+  run([&](Worker& worker) {
+    auto profile = worker.ops->profile();  // waits for its device, whose kernels may wait for another's
+    if (&worker == &workers_.front()) result = std::move(profile);
+  });
+  return result;
+}
+
+// Several workers are done with the step since sample(), and have the same hidden states.
+void RankGroup::read_hidden(Matrix<BFloat16> y, std::span<const int32_t> rows) {
+  ops().read_rows(y, model().hidden(), rows);
 }
 
 void RankGroup::run(const Task& task) {

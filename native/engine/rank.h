@@ -30,19 +30,35 @@ struct Worker {
 
 class RankGroup {
  public:
-  // Checks the spec, loads the weights. `cancel`: loading and run() throw Error("ENGINE_CLOSED") once it is
+  // Checks the spec, which stays the caller's, and loads the weights. `cancel`: loading and run() throw Error("ENGINE_CLOSED") once it is
   // set. Throws Error("INVALID_ARGUMENT") for a spec that TypeScript should have refused, and
   // Error("OUT_OF_MEMORY") with the numbers where weights or cache do not fit.
   RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel);
   ~RankGroup();
 
-  // On every worker at once; returns when all are done. Throws what a worker threw.
+  // Whether a step may be launched before the one before it is collected. Not with several workers: tokens are
+  // sampled on the first one only, and the others' embedding would need them.
+  bool runs_ahead() const { return workers_.size() == 1 && workers_.front().ops->runs_ahead(); }
+  // On every worker at once; returns when all have asked their devices. Throws what a worker threw.
   void forward(const Step& step);
   // Worker 0's: [rows, V], see Model::logits.
   Matrix<float> logits(std::span<const int32_t> rows);
-  // The head over `rows` of the step, and the sampling verb over its logits.
-  void sample(std::span<SampleResult> results, std::span<const int32_t> rows,
-              std::span<const SampleRow> samples);
+  // The head over the head rows of the step that forward() was given last, in groups, and the sampling verb
+  // over the logits. results [head_rows] are there after collect() of that step.
+  void sample(std::span<SampleResult> results, const Step& step);
+  // Of the oldest step that is not collected.
+  void collect();
+  // y [rows, D], on the host: rows of the hidden states (Model::hidden) of the step that was sampled last. Waits
+  // for it.
+  void read_hidden(Matrix<BFloat16> y, std::span<const int32_t> rows);
+
+  // Worker 0's, see Ops::profile.
+  std::vector<KernelProfile> profile();
+
+  // Throws Error("INVALID_CHECKPOINT") where these loaded weights cannot take the place of the present ones.
+  void check_weights(const TensorStore& store) const;
+  // Between runs, after check_weights(). Where it throws, the weights are neither the old ones nor the new.
+  void replace_weights(TensorStore store);
 
   const TensorStore& store() const { return store_; }
   Ops& ops() { return *workers_.front().ops; }
@@ -53,12 +69,13 @@ class RankGroup {
 
  private:
   using Task = std::function<void(Worker&)>;
-  void load(const EngineSpec& spec);
+  void load();
   void run(const Task& task);
   void run_on(size_t worker) noexcept;
   void worker_loop(size_t worker);
   void stop() noexcept;
 
+  const EngineSpec& spec_;
   const std::atomic<bool>& cancel_;
   TensorStore store_;
   std::unique_ptr<CommGroup> comm_group_;  // null with one worker

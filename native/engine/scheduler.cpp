@@ -22,6 +22,28 @@ std::span<const Scheduled> Scheduler::schedule() {
   return scheduled_;
 }
 
+std::span<const Scheduled> Scheduler::schedule_ahead() {
+  scheduled_.clear();
+  budget_ = limits_.max_batch_tokens;
+  if (admissible()) return {};
+  // The step in flight samples a token for each of these, and does not end it for sure.
+  const auto goes_on = [](const Request& request) {
+    return request.pending_tokens() == 0 && request.output_length() + 1 < request.sampling.max_tokens;
+  };
+  int32_t missing = 0;
+  for (const Request* request : running_) {
+    if (!goes_on(*request)) continue;
+    if (request->sampling.penalized()) return {};
+    missing += blocks_for(request->length() + 1) - static_cast<int32_t>(request->blocks.size());
+  }
+  if (missing > pool_.available_count()) return {};
+  for (Request* request : running_)
+    if (goes_on(*request)) request->tokens.push_back(unsampled(request->head_row));
+  schedule_decodes();
+  schedule_prefills();
+  return scheduled_;
+}
+
 void Scheduler::schedule_decodes() {
   // A victim is the newest of all, so it stands behind the present request or is that request: never one that
   // this step already counts on.
@@ -39,26 +61,36 @@ void Scheduler::schedule_prefills() {
 }
 
 void Scheduler::admit() {
-  // A step cannot hold more decodes than tokens, so running more sequences than that would only starve some.
-  const size_t most = std::min(limits_.max_sequences, limits_.max_batch_tokens);
-  while (!waiting_.empty() && running_.size() < most && budget_ > 0) {
+  while (budget_ > 0) {
+    std::optional<KnownPrefix> known = admissible();
+    if (!known) return;
     Request* request = waiting_.front();
-    if (!start(request)) return;
+    start(request, *std::move(known));
     waiting_.pop_front();
     running_.push_back(request);
     take(request);
   }
 }
 
-// Gives a waiting request the blocks of all its tokens, known ones first; false where it must wait. Then
-// nothing has been touched: sharing and giving back would change the order of eviction.
-bool Scheduler::start(Request* request) {
-  KnownPrefix known = pool_.find_prefix(request->root, request->tokens, request->most_cached_tokens());
-  if (being_computed(*request, known.blocks.size())) return false;
+// Where the first of the queue can be admitted, what the cache knows of it. Touches nothing: sharing and
+// giving back would change the order of eviction.
+std::optional<KnownPrefix> Scheduler::admissible() const {
+  // A step cannot hold more decodes than tokens, so running more sequences than that would only starve some.
+  const size_t most = std::min(limits_.max_sequences, limits_.max_batch_tokens);
+  if (waiting_.empty() || running_.size() >= most) return {};
+  const Request& request = *waiting_.front();
+  if (hold_new_ && !begun(request)) return {};
+  KnownPrefix known = pool_.find_prefix(request.root, request.tokens, request.most_cached_tokens());
+  if (being_computed(request, known.blocks.size())) return {};
   // A block of headroom for each running sequence: otherwise the next decode would preempt the newcomer.
-  const int32_t needed = blocks_for(request->length()) - static_cast<int32_t>(known.blocks.size()) +
+  const int32_t needed = blocks_for(request.length()) - static_cast<int32_t>(known.blocks.size()) +
                          static_cast<int32_t>(running_.size());
-  if (needed > pool_.available_count() - pool_.cached_among(known.blocks)) return false;
+  if (needed > pool_.available_count() - pool_.cached_among(known.blocks)) return {};
+  return known;
+}
+
+// Gives the request the blocks of all its tokens, known ones first.
+void Scheduler::start(Request* request, KnownPrefix known) {
   for (const int32_t block : known.blocks) pool_.share(block);
   request->blocks = std::move(known.blocks);
   request->num_remembered = static_cast<int32_t>(request->blocks.size());
@@ -73,7 +105,6 @@ bool Scheduler::start(Request* request) {
       ++(full ? full_hits_ : partial_hits_);
     }
   }
-  return true;
 }
 
 // Whether a running prefill will fill the first full block that `request` lacks: with the same tokens from
@@ -87,10 +118,14 @@ bool Scheduler::being_computed(const Request& request, size_t known_blocks) cons
   });
 }
 
+void Scheduler::mark_launched(const Scheduled& scheduled) {
+  scheduled.request->num_computed += scheduled.num_tokens;
+}
+
 void Scheduler::mark_computed(const Scheduled& scheduled) {
   Request& request = *scheduled.request;
-  request.num_computed += scheduled.num_tokens;
-  for (; (request.num_remembered + 1) * kBlockTokens <= request.num_computed; ++request.num_remembered) {
+  const int32_t end = scheduled.begin + scheduled.num_tokens;
+  for (; (request.num_remembered + 1) * kBlockTokens <= end; ++request.num_remembered) {
     const auto tokens =
         std::span(request.tokens).subspan(request.num_remembered * kBlockTokens, kBlockTokens);
     request.link = pool_.remember(request.blocks[request.num_remembered], request.link, tokens);
@@ -99,7 +134,7 @@ void Scheduler::mark_computed(const Scheduled& scheduled) {
 
 void Scheduler::take(Request* request) {
   const int32_t tokens = std::min(request->pending_tokens(), budget_);
-  scheduled_.push_back({request, tokens});
+  scheduled_.push_back({request, tokens, request->num_computed});
   budget_ -= tokens;
 }
 
@@ -123,6 +158,10 @@ void Scheduler::preempt_newest() {
   give_back(victim);
   waiting_.push_front(victim);
   ++preemptions_;
+}
+
+void Scheduler::preempt_all() {
+  while (!running_.empty()) preempt_newest();
 }
 
 }  // namespace lockstep

@@ -28,30 +28,24 @@ class Arena {
 
 // The weights where the ops can read them. A matrix is a tenth of a second's work at most.
 Weights placed(Ops& ops, Weights weights, const std::atomic<bool>& cancel) {
-  const auto matrix = [&](Matrix<const BFloat16>& w) {
+  for_each_matrix(weights, [&](Matrix<const BFloat16>& w) {
     if (cancel.load(std::memory_order_relaxed))
       throw Error("ENGINE_CLOSED", "the engine was closed while it was loading");
-    if (w.data != nullptr) w = ops.place(w);
-  };
-  const auto vector = [&](std::span<const BFloat16>& w) {
-    w = {ops.place({w.data(), 1, std::ssize(w)}).data, w.size()};
-  };
-  matrix(weights.embed);
-  for (LayerWeights& layer : weights.layers) {
-    for (auto* w : {&layer.input_norm, &layer.post_attention_norm, &layer.q_norm, &layer.k_norm}) vector(*w);
-    for (auto* w : {&layer.wq, &layer.wk, &layer.wv, &layer.wo, &layer.w_gate, &layer.w_up, &layer.w_down})
-      matrix(*w);
-  }
-  vector(weights.norm);
-  matrix(weights.head);
+    w = ops.place(w);
+  });
   return weights;
 }
 
 }  // namespace
 
 Model::Model(const ModelConfig& config, std::vector<Weights> weights, int ranks, Ops& ops, Comm& comm,
-             int max_tokens, bool whole_logits, const std::atomic<bool>& cancel)
-    : config_(config), ops_(ops), comm_(comm), cancel_(cancel), parts_(config.max_ranks() / ranks) {
+             int max_tokens, bool whole_logits, const std::atomic<bool>& cancel, bool debug)
+    : config_(config),
+      ops_(ops),
+      comm_(comm),
+      cancel_(cancel),
+      finite_check_(debug ? std::make_unique<FiniteCheck>(ops) : nullptr),
+      parts_(config.max_ranks() / ranks) {
   int64_t vocabulary = 0;  // of this device
   for (Weights& of_rank : weights) {
     vocabulary += of_rank.head.rows;
@@ -87,6 +81,16 @@ Model::Model(const ModelConfig& config, std::vector<Weights> weights, int ranks,
   if (!gathered) logits_ = logits_part_;
 }
 
+void Model::replace_weights(std::vector<Weights> weights) {
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const auto old = list_of(shards_[i].weights);
+    auto next = old.begin();
+    for_each_matrix(weights[i], [&](Matrix<const BFloat16>& w) { w = ops_.replace(*next++, w); });
+    shards_[i].weights = std::move(weights[i]);
+  }
+  ops_.wait();
+}
+
 void Model::forward(const Step& step, std::span<const KvCache> caches) {
   const int64_t T = static_cast<int64_t>(step.tokens.size());
   const float eps = config_.rms_norm_eps;
@@ -94,19 +98,25 @@ void Model::forward(const Step& step, std::span<const KvCache> caches) {
   const Weights& common = shards_.front().weights;  // the embedding and the norms of layers
 
   ops_.begin_step({step.tokens, step.positions, step.sequences, step.head_rows});
+  if (finite_check_) finite_check_->begin(T);
   ops_.embed(residual, common.embed, step.tokens);
+  look(residual, {ModelPart::kEmbedding});
   ops_.rope_table(rope_.first_rows(T), step.positions, config_.rope_inv_freq, config_.rope_scale);
   ops_.rms_norm(x, residual, common.layers.front().input_norm, eps);
   for (size_t layer = 0; layer < common.layers.size(); ++layer) {
+    const int32_t number = static_cast<int32_t>(layer);
     if (cancel_.load(std::memory_order_relaxed))
       throw Error("ENGINE_CLOSED", "the engine was closed during a step");
     for (size_t i = 0; i < shards_.size(); ++i) attend(shards_[i], layer, caches[i], step);
     ops_.add_norm(residual, x, all_reduce(T), common.layers[layer].post_attention_norm, eps);
+    look(residual, {ModelPart::kAttention, number});
 
     for (const Shard& shard : shards_) feed_forward(shard, layer, T);
     const bool last = layer + 1 == common.layers.size();
     ops_.add_norm(residual, x, all_reduce(T), last ? common.norm : common.layers[layer + 1].input_norm, eps);
+    look(residual, {ModelPart::kMlp, number});
   }
+  look(x, {ModelPart::kNorm});
 }
 
 void Model::attend(const Shard& shard, size_t layer, const KvCache& cache, const Step& step) {
@@ -143,6 +153,10 @@ Matrix<float> Model::all_reduce(int64_t T) {
   for (size_t i = 1; i < shards_.size(); ++i) ops_.add(sum, shards_[i].sum.first_rows(T));
   comm_.all_reduce(sum);
   return sum;
+}
+
+void Model::look(Matrix<const BFloat16> x, NonFinite part) {
+  if (finite_check_) finite_check_->look(x, part);
 }
 
 Matrix<float> Model::logits(std::span<const int32_t> rows) {

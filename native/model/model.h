@@ -9,6 +9,7 @@
 #include "cache/kv_cache.h"
 #include "checkpoint/weights.h"
 #include "comm/comm.h"
+#include "model/finite_check.h"
 #include "ops/ops.h"
 
 namespace lockstep {
@@ -27,10 +28,14 @@ constexpr int kMaxLogitRows = 64;  // rows of logits at once: 64 x 151,936 float
 class Model {
  public:
   // weights: of each rank that this device holds, `ranks` in all on all devices. max_tokens: the largest T.
-  // logits() is worker 0's: only there `whole_logits` is set. `cancel` is read between layers and
-  // between matrices that are loaded; when it is set, these throw Error("ENGINE_CLOSED").
+  // logits() is worker 0's: only there `whole_logits` is set. `cancel` is read between layers, and between matrices
+  // while they are loaded; when it is set, these throw Error("ENGINE_CLOSED"). `debug`: non_finite() tells.
   Model(const ModelConfig& config, std::vector<Weights> weights, int ranks, Ops& ops, Comm& comm,
-        int max_tokens, bool whole_logits, const std::atomic<bool>& cancel);
+        int max_tokens, bool whole_logits, const std::atomic<bool>& cancel, bool debug);
+
+  // Others of the same shapes, on the host, in the place of each rank's; K and V of the old ones must not be
+  // used any more. Where it throws, the weights are neither the old ones nor the new.
+  void replace_weights(std::vector<Weights> weights);
 
   // Computes the step and writes its K and V to the caches, one a rank. Afterwards hidden() and logits() speak
   // of this step.
@@ -42,6 +47,11 @@ class Model {
 
   // The final norm's output, the input of the head: [max_tokens, D]; the first T rows are this step's.
   Matrix<const BFloat16> hidden() const { return x_; }
+
+  // [T]: where NaN or infinity came into the rows of this step. Empty unless debugging.
+  std::span<const NonFinite> non_finite() const {
+    return finite_check_ ? finite_check_->rows() : std::span<const NonFinite>();
+  }
 
   const ModelConfig& config() const { return config_; }
   bool has_head() const { return shards_.front().weights.head.data != nullptr; }
@@ -59,12 +69,14 @@ class Model {
   void attend(const Shard& shard, size_t layer, const KvCache& cache, const Step& step);
   void feed_forward(const Shard& shard, size_t layer, int64_t T);
   Matrix<float> all_reduce(int64_t T);
+  void look(Matrix<const BFloat16> x, NonFinite part);
 
   ModelConfig config_;
   std::vector<Shard> shards_;  // [ranks of this device]; what they have in common is the first one's
   Ops& ops_;
   Comm& comm_;
   const std::atomic<bool>& cancel_;
+  std::unique_ptr<FiniteCheck> finite_check_;  // null unless debugging
   const int parts_;  // parts of K that a rank sums in a row-parallel layer: R_max / R
 
   std::unique_ptr<Buffer> memory_;

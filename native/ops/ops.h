@@ -14,7 +14,9 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <vector>
 
+#include "ops/profile.h"
 #include "ops/sampling.h"
 #include "ops/tensor.h"
 
@@ -33,7 +35,7 @@ class Buffer {
 // (or parts of head_rows): a backend with memory of its own sends all to the device at once and knows them
 // again by their address.
 struct StepArrays {
-  std::span<const int32_t> tokens;           // [T]
+  std::span<const int32_t> tokens;           // [T]; unsampled() ones only where the backend runs ahead
   std::span<const int32_t> positions;        // [T], absolute
   std::span<const SequenceSlice> sequences;  // [S]
   std::span<const int32_t> head_rows;        // rows of T whose logits are wanted
@@ -86,12 +88,19 @@ class Ops {
   // them. w [N, K]; a vector is a matrix of one row.
   virtual Matrix<const BFloat16> place(Matrix<const BFloat16> host) = 0;
 
+  // The weights of place() become those of `host`, of the same shape: where they are now. On a device the copy is
+  // written over, so whatever knows its address goes on to be right. As with place(), wait() ends a series of them.
+  virtual Matrix<const BFloat16> replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) = 0;
+
   // Between host memory and memory of allocate(); complete on return. Not for the path of a step.
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
 
   // Returns when everything that was asked for is done; throws what went wrong meanwhile.
   virtual void wait() = 0;
+
+  // Of all calls so far, once they are complete; empty unless the backend was made to profile.
+  virtual std::vector<KernelProfile> profile() { return {}; }
 
   // A step begins. The arrays must not change or move until the next step begins.
   virtual void begin_step(const StepArrays& step) = 0;
@@ -101,6 +110,9 @@ class Ops {
 
   // y[i] = x[rows[i]]. y [rows, D], x [T, D].
   virtual void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) = 0;
+
+  // The same with y in host memory and any rows; complete on return.
+  virtual void read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) = 0;
 
   // y = bf16(bf16(x / sqrt(mean(x^2) + eps)) * weight). y, x [T, D]; weight [D].
   virtual void rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
@@ -135,9 +147,18 @@ class Ops {
   // y += x. y, x [T, D] float32. The top of the tree of a row-parallel layer whose parts are on one device.
   virtual void add(Matrix<float> y, Matrix<const float> x) = 0;
 
-  // results[i] from logits row i, as rows[i] asks. logits [rows, V] are overwritten.
+  // Whether a step may begin before the results of the one before it are collected, with tokens that are
+  // unsampled() ones of that step. At most two steps are open.
+  virtual bool runs_ahead() const noexcept { return false; }
+
+  // results[i] from logits row i, as rows[i] asks. logits [rows, V] are overwritten. All of a step's head rows
+  // in their order, in one call or several. Where the backend has memory of its own the results come with
+  // collect(), and must stay where they are until then.
   virtual void sample(std::span<SampleResult> results, Matrix<float> logits,
                       std::span<const SampleRow> rows) = 0;
+
+  // Returns when the oldest open step is done and its results are there; throws what went wrong meanwhile.
+  virtual void collect() {}
 };
 
 // Elements of K (and as many of V) in one block of one layer: what a KV pool allocates per block.

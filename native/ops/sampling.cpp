@@ -17,6 +17,8 @@ void check_sample_row(const SampleRow& row, int32_t vocabulary) {
   for (const int32_t token : row.banned) tokens = tokens && token_fits(token);
   for (const int32_t token : row.token_ids) tokens = tokens && token_fits(token);
   check(tokens, "token ids in [0, V) and biases below infinity");
+  check(!row.kept_token_ids || row.temperature == 0 || row.filtered(vocabulary),
+        "kept tokens of a greedy or filtered row");
   check(row.temperature >= 0 && row.temperature < INFINITY && row.top_p >= 0 && row.min_p >= 0 &&
             row.min_p <= 1 && row.repetition_penalty > 0 && row.repetition_penalty < INFINITY &&
             std::abs(row.presence_penalty) < INFINITY && std::abs(row.frequency_penalty) < INFINITY,

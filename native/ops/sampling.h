@@ -6,6 +6,10 @@
 
 namespace lockstep {
 
+// Stands for a token that is not known yet: the one that head row `row` of the step before takes. Negative.
+constexpr int32_t unsampled(int32_t row) { return -1 - row; }
+constexpr int32_t row_of_unsampled(int32_t token) { return -1 - token; }
+
 struct TokenBias {
   int32_t token;
   float bias;  // added to the logit
@@ -40,6 +44,16 @@ struct SampleRow {
   bool logprobs = false;               // fill the three logprobs of the taken token
   int32_t top_logprobs = 0;            // how many of the most likely tokens to list
   std::span<const int32_t> token_ids;  // tokens whose logprobs are wanted besides
+  bool kept_token_ids = false;         // list what the filters leave; only where greedy or filtered
+
+  // Whether a filter is on.
+  bool filtered(int32_t vocabulary) const { return limits_k(vocabulary) || top_p < 1 || min_p > 0; }
+  bool limits_k(int32_t vocabulary) const { return top_k > 0 && top_k < vocabulary; }
+  // The length of the list of kept tokens, at most; 0 where it is not asked for.
+  int32_t most_kept(int32_t vocabulary) const {
+    if (!kept_token_ids) return 0;
+    return temperature == 0 ? 1 : limits_k(vocabulary) ? top_k : vocabulary;
+  }
 };
 
 // Throws unless the row's tokens lie in [0, V) and its options in their ranges: every backend's first act.
@@ -60,6 +74,7 @@ struct SampleResult {
   double sampling_logprob = 0;            // of the distribution sampled from; 0 at temperature 0
   std::vector<TokenLogprob> top;          // raw logprobs, most likely first, ties to the lower id
   std::vector<double> token_id_logprobs;  // raw logprobs of row.token_ids, in their order
+  std::vector<int32_t> kept_token_ids;    // what the token was, or could have been, drawn from; ascending
 };
 
 }  // namespace lockstep

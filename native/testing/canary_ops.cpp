@@ -7,8 +7,9 @@
 
 #include "backend/registry.h"
 #include "base/error.h"
-#include "testing/delegate_ops.h"
+#include "ops/delegate_ops.h"
 #include "testing/fault_ops.h"
+#include "testing/late_ops.h"
 
 namespace lockstep::testing {
 namespace {
@@ -29,16 +30,17 @@ class KSplitOps final : public Delegate {
 
 }  // namespace
 
-std::unique_ptr<Ops> make_canary_ops(const std::string& path, int threads) {
-  if (!path.starts_with(kPrefix)) return make_ops(path, threads);
+std::unique_ptr<Ops> make_canary_ops(const std::string& path, int threads, bool profile) {
+  if (!path.starts_with(kPrefix)) return make_ops(path, threads, profile);
   const size_t slash = path.find('/');
   const std::string name =
       path.substr(kPrefix.size(), slash == std::string::npos ? slash : slash - kPrefix.size());
-  auto inner = make_ops(slash == std::string::npos ? "" : path.substr(slash + 1), threads);
+  auto inner = make_ops(slash == std::string::npos ? "" : path.substr(slash + 1), threads, profile);
   if (auto faulty = make_fault_ops(name, path, inner)) return faulty;
+  if (auto late = make_late_ops(name, path, inner)) return late;
   if (name != "k-split")
     throw Error("NOT_SUPPORTED",
-                "Expected canary k-split or a fault of fault_ops.h but received '" + name + "'");
+                "Expected canary k-split or a name of fault_ops.h or late_ops.h but received '" + name + "'");
   return std::make_unique<KSplitOps>(std::move(inner), path);
 }
 

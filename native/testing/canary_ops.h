@@ -9,6 +9,6 @@ namespace lockstep::testing {
 
 // `path` as for make_ops; with "canary:NAME" or "canary:NAME/PATH" the violation NAME is planted:
 //   k-split   linear sums K in another order when a step has more than one row
-std::unique_ptr<Ops> make_canary_ops(const std::string& path, int threads);
+std::unique_ptr<Ops> make_canary_ops(const std::string& path, int threads, bool profile);
 
 }  // namespace lockstep::testing

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "testing/delegate_ops.h"
+#include "ops/delegate_ops.h"
 
 namespace lockstep::testing {
 namespace {

@@ -23,11 +23,9 @@ class TestModel : public Napi::ObjectWrap<TestModel> {
 
   explicit TestModel(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TestModel>(info) {
     try {
-      EngineSpec spec = binding::to_engine_spec(info[0].As<Napi::Object>());
-      spec.backend = *static_cast<const Backend*>(info.Data());
-      num_blocks_ = spec.num_blocks;
-      max_tokens_ = spec.max_batch_tokens;
-      ranks_ = std::make_unique<RankGroup>(spec, cancel_);
+      spec_ = binding::to_engine_spec(info[0].As<Napi::Object>());
+      spec_.backend = *static_cast<const Backend*>(info.Data());
+      ranks_ = std::make_unique<RankGroup>(spec_, cancel_);
     } catch (const Error& error) {
       throw binding::to_js_error(info.Env(), error);
     }
@@ -47,14 +45,14 @@ class TestModel : public Napi::ObjectWrap<TestModel> {
   Napi::Value forward_chunks(const Napi::CallbackInfo& info) {
     const auto tokens = info[0].As<Napi::Int32Array>();
     const int32_t T = static_cast<int32_t>(tokens.ElementLength());
-    const int32_t chunk = std::min(info[1].As<Napi::Number>().Int32Value(), max_tokens_);
+    const int32_t chunk = std::min(info[1].As<Napi::Number>().Int32Value(), spec_.max_batch_tokens);
     const ModelConfig& config = ranks_->model().config();
     const int64_t V = ranks_->model().has_head() ? config.vocab_size : 0, D = config.hidden_size;
     auto logits = Napi::Float32Array::New(info.Env(), T * V);
     auto hidden = Napi::Uint16Array::New(info.Env(), T * D);
-    std::vector<int32_t> blocks(num_blocks_);
+    std::vector<int32_t> blocks(spec_.num_blocks);
     // Not in order, as in a pool that has been in use.
-    for (int32_t i = 0; i < num_blocks_; ++i) blocks[i] = num_blocks_ - 1 - i;
+    for (int32_t i = 0; i < spec_.num_blocks; ++i) blocks[i] = spec_.num_blocks - 1 - i;
     for (int32_t begin = 0; begin < T; begin += chunk) {
       const int32_t count = std::min(chunk, T - begin);
       Step step;
@@ -80,7 +78,7 @@ class TestModel : public Napi::ObjectWrap<TestModel> {
   }
 
   std::atomic<bool> cancel_ = false;
-  int32_t num_blocks_ = 0, max_tokens_ = 0;
+  EngineSpec spec_;
   std::unique_ptr<RankGroup> ranks_;
 };
 

@@ -130,6 +130,7 @@ std::unique_ptr<OwnedRow> sample_row(const Napi::Value& value) {
   row.position = static_cast<uint32_t>(number(object, "position", 0));
   row.logprobs = object.Get("logprobs").ToBoolean();
   row.top_logprobs = integer(object, "topLogprobs");
+  row.kept_token_ids = object.Get("keptTokenIds").ToBoolean();
   each_tuple(object, "history", [&](double token, double in_prompt, double in_output) {
     owned->history.push_back(
         {static_cast<int32_t>(token), static_cast<int32_t>(in_prompt), static_cast<int32_t>(in_output)});
@@ -168,6 +169,9 @@ Napi::Object sample_result(Napi::Env env, const SampleResult& result) {
   auto ids = Napi::Array::New(env);
   for (const double logprob : result.token_id_logprobs) ids.Set(ids.Length(), logprob);
   object.Set("tokenIdLogprobs", ids);
+  auto kept = Napi::Array::New(env);
+  for (const int32_t token : result.kept_token_ids) kept.Set(kept.Length(), token);
+  object.Set("keptTokenIds", kept);
   return object;
 }
 
@@ -211,6 +215,7 @@ Napi::Value sample(Ops& ops, Stage& stage, const Info& info) {
   }
   std::vector<SampleResult> results(rows.size());
   ops.sample(results, stage.matrix(matrix<float>(info[0])), rows);
+  ops.collect();
   auto list = Napi::Array::New(info.Env());
   for (const SampleResult& result : results) list.Set(list.Length(), sample_result(info.Env(), result));
   return list;
@@ -258,6 +263,10 @@ constexpr std::pair<const char*, Verb> kVerbs[] = {
        const auto ids = elements<int32_t>(i[2]);
        ops.begin_step({.tokens = ids, .positions = {}, .sequences = {}, .head_rows = {}});
        ops.embed(s.matrix(matrix<BFloat16>(i[0])), s.matrix(matrix<BFloat16>(i[1])), ids);
+     }},
+    {"readRows",
+     [](Ops& ops, Stage& s, const Info& i) {
+       ops.read_rows(matrix<BFloat16>(i[0]), s.matrix(matrix<BFloat16>(i[1])), elements<int32_t>(i[2]));
      }},
     {"gatherRows",
      [](Ops& ops, Stage& s, const Info& i) {
@@ -307,7 +316,7 @@ constexpr std::pair<const char*, Verb> kVerbs[] = {
 
 Napi::Value create(const OpsBackend& backend, const Info& info) {
   const Napi::Env env = info.Env();
-  const std::shared_ptr<Ops> ops = backend.make(info[0].ToString(), info[1].ToNumber().Int32Value());
+  const std::shared_ptr<Ops> ops = backend.make(info[0].ToString(), info[1].ToNumber().Int32Value(), false);
   auto object = Napi::Object::New(env);
   object.Set("computePath", ops->compute_path());
   const auto add = [&](const char* name, auto verb) {

@@ -49,7 +49,7 @@ uint64_t slot_after(uint64_t slot, int32_t token) { return mix(slot, static_cast
 int32_t token_after(uint64_t slot) { return static_cast<int32_t>(mix(slot, 3) % kAlphabet); }
 
 // What the twin knows of a request. `tokens` grows by the fake model alone, without cache, chunks or
-// scheduler.
+// scheduler; at launch, so that a request in a step that is not collected yet is a token behind.
 struct Twin {
   std::unique_ptr<Request> request;
   uint64_t salt = 0;
@@ -78,6 +78,7 @@ class World {
               remembers_),
         limits_{.max_batch_tokens = random_.one_in(3) ? random_.in(1, 8) : random_.in(9, 96),
                 .max_sequences = random_.in(1, 20)},
+        runs_ahead_(!random_.one_in(3)),
         scheduler_(pool_, limits_),
         memory_(static_cast<size_t>(pool_.size()) * kBlockTokens) {
     // Families of prompts, made of few blocks: so that a block stands behind different ones.
@@ -97,11 +98,12 @@ class World {
     }
     // The oldest request gets on in every step, so this many are enough for all.
     uint64_t left = 0;
-    for (const auto& [id, twin] : live_) left += twin.tokens.size() + 2 * longest_output(twin) + 64;
+    for (const auto& [id, twin] : live_) left += 2 * twin.tokens.size() + 4 * longest_output(twin) + 64;
     for (; !live_.empty(); --left) {
       require(left > 0, "a request never ends");
       step();
     }
+    settle();
     require(pool_.owned_count() == 0 && pool_.available_count() == pool_.size(),
             "blocks are lost at the end");
     std::set<int32_t> all;
@@ -114,7 +116,9 @@ class World {
     return static_cast<uint64_t>(twin.request->sampling.max_tokens);
   }
 
+  // As the engine's commands do, these find nothing in flight.
   void operate() {
+    settle();
     if (live_.size() < 24 && !random_.one_in(3)) return submit();
     if (live_.empty() || !random_.one_in(6)) return;
     auto victim = live_.begin();
@@ -139,6 +143,8 @@ class World {
     request.root = {twin.salt, 0};
     request.sampling.max_tokens =
         random_.one_in(5) ? 0 : random_.in(1, std::min(context - prompt, random_.one_in(3) ? 120 : 30));
+    if (random_.one_in(4)) request.sampling.stop_token_ids = {0};
+    if (random_.one_in(12)) request.sampling.presence_penalty = 1;
     if (request.sampling.max_tokens == 0 || random_.one_in(2))
       request.score.from = random_.in(0, random_.one_in(2) ? 0 : prompt);
     twin.next_scored = request.score.from < 0 ? prompt : std::max(request.score.from, 1);
@@ -151,26 +157,55 @@ class World {
   }
 
   void remove(std::map<uint64_t, Twin>::iterator twin) {
-    scheduler_.remove(twin->second.request.get());
+    Request* const request = twin->second.request.get();
+    scheduler_.remove(request);
+    if (in_flight_ != nullptr)
+      for (Scheduled& part : in_flight_->scheduled)
+        if (part.request == request) part.request = nullptr;
     live_.erase(twin);
     check_books();
   }
 
+  // As engine/engine.cpp does; now and then everything is collected, as before a command.
   void step() {
+    Batch* const before = in_flight_;
     const int32_t free_before = pool_.free_count();
-    scheduled_ = scheduler_.schedule();
+    scheduled_ = before == nullptr ? scheduler_.schedule() : scheduler_.schedule_ahead();
     check_states(free_before);
-    check_scheduled();
-    build_batch(batch_, scheduled_);
-    read_before();
-    write();
-    for (const Scheduled& part : scheduled_) {
-      scheduler_.mark_computed(part);
-      mark_computed(twin_of(part.request), part.num_tokens);
-    }
-    take_tokens();
+    if (before == nullptr || !scheduled_.empty()) launch();
+    if (before != nullptr) collect(*before);
+    if (!runs_ahead_ || random_.one_in(10)) settle();
     check_books();
     ++report_.steps;
+  }
+
+  void launch() {
+    check_scheduled();
+    if (in_flight_ != nullptr) check_ahead();
+    Batch& batch = batches_[in_flight_ == &batches_[0] ? 1 : 0];
+    build_batch(batch, scheduled_);
+    read_before();
+    write(batch);
+    for (const Scheduled& part : scheduled_) {
+      scheduler_.mark_launched(part);
+      twin_of(part.request).computed += part.num_tokens;
+    }
+    sample(batch);
+    in_flight_ = &batch;
+  }
+
+  void collect(Batch& batch) {
+    if (in_flight_ == &batch) in_flight_ = nullptr;
+    for (const Scheduled& part : batch.scheduled) {
+      if (part.request == nullptr) continue;
+      scheduler_.mark_computed(part);
+      mark_computed(twin_of(part.request), part.begin + part.num_tokens);
+    }
+    take_tokens(batch);
+  }
+
+  void settle() {
+    if (in_flight_ != nullptr) collect(*in_flight_);
   }
 
   Twin& twin_of(const Request* request) {
@@ -270,20 +305,53 @@ class World {
             "prefix hits are counted wrongly");
     int32_t total = 0;
     std::set<const Request*> seen;
-    for (const auto& [request, num_tokens] : scheduled_) {
+    for (const auto& [request, num_tokens, begin] : scheduled_) {
       const Twin& twin = twin_of(request);
       require(seen.insert(request).second, "a request stands in a step twice");
       require(twin.running && num_tokens > 0, "a waiting request, or none of its tokens, is scheduled");
-      require(request->num_computed == twin.computed, "tokens are skipped or computed again");
-      require(request->tokens == twin.tokens, "tokens are lost or changed");
+      require(request->num_computed == twin.computed && begin == twin.computed,
+              "tokens are skipped or computed again");
+      const bool unknown = in_flight_ != nullptr && request->tokens.back() < 0;
+      require(std::equal(request->tokens.begin(), request->tokens.end() - unknown, twin.tokens.begin(),
+                         twin.tokens.end() - unknown),
+              "tokens are lost or changed");
       require(twin.computed + num_tokens <= request->length(), "more tokens than there are");
       require(blocks_for(twin.computed + num_tokens) <= static_cast<int32_t>(request->blocks.size()),
               "a block table too short");
       total += num_tokens;
     }
     require(total <= limits_.max_batch_tokens, "more than max_batch_tokens in a step");
+    if (in_flight_ != nullptr) return;
     require(live_.empty() || seen.contains(live_.begin()->second.request.get()),
             "the oldest request stands still");
+  }
+
+  // A step ahead is the one that would follow, but for those that end with the step in flight.
+  void check_ahead() {
+    ++report_.ahead;
+    bool prefill = false;
+    const Twin* first_waiting = nullptr;
+    for (const auto& [id, twin] : live_) {
+      const Request& request = *twin.request;
+      if (!twin.running) {
+        if (first_waiting == nullptr) first_waiting = &twin;
+        continue;
+      }
+      prefill |= request.pending_tokens() > 1;
+      const bool scheduled = std::any_of(scheduled_.begin(), scheduled_.end(),
+                                         [&](const Scheduled& part) { return part.request == &request; });
+      const int32_t output = static_cast<int32_t>(twin.tokens.size()) - request.prompt_length;
+      const bool decodes = request.pending_tokens() <= 1 && output < request.sampling.max_tokens;
+      require(scheduled || !decodes, "a decode is left out of a step ahead");
+      if (request.tokens.back() >= 0) continue;
+      require(output < request.sampling.max_tokens, "a request is computed beyond its end");
+      require(!request.sampling.penalized(), "a penalty does not know the token before");
+    }
+    const size_t most = static_cast<size_t>(std::min(limits_.max_sequences, limits_.max_batch_tokens));
+    if (first_waiting == nullptr || prefill || scheduler_.running_count() >= most) return;
+    require(blocks_for(first_waiting->request->length()) + static_cast<int32_t>(scheduler_.running_count()) >
+                pool_.available_count(),
+            "a request waits though it could be admitted");
   }
 
   uint64_t& slot(const Request& request, int32_t position) {
@@ -301,53 +369,72 @@ class World {
   }
 
   // The forward pass: all write, then all read.
-  void write() {
+  void write(const Batch& batch) {
     std::map<int32_t, int> owners = count_owners();
     for (size_t i = 0; i < scheduled_.size(); ++i) {
-      const SequenceSlice& slice = batch_.step.sequences.at(i);
+      const SequenceSlice& slice = batch.step.sequences.at(i);
       const Twin& twin = twin_of(scheduled_[i].request);
       for (int32_t row = 0; row < slice.num_tokens; ++row) {
-        const int32_t position = batch_.step.positions.at(slice.first_row + row);
+        const int32_t position = batch.step.positions.at(slice.first_row + row);
         require(position == slice.start_position + row, "positions do not follow each other");
-        require(batch_.step.tokens.at(slice.first_row + row) == twin.tokens.at(position),
-                "a wrong token in the step");
+        int32_t token = batch.step.tokens.at(slice.first_row + row);
+        if (token < 0) token = sampled_.at(static_cast<size_t>(row_of_unsampled(token)));
+        require(token == twin.tokens.at(position), "a wrong token in the step");
         require(owners[slice.blocks[position / kBlockTokens]] == 1, "a shared block is written");
         memory_.at(static_cast<size_t>(slice.blocks[position / kBlockTokens] * kBlockTokens +
                                        position % kBlockTokens)) = twin.slots[position];
       }
     }
-    for (const auto& [request, num_tokens] : scheduled_)
-      check_memory(twin_of(request), request->num_computed + num_tokens);
+    for (const auto& [request, num_tokens, begin] : scheduled_)
+      check_memory(twin_of(request), begin + num_tokens);
   }
 
-  void mark_computed(Twin& twin, int32_t num_tokens) {
-    twin.computed += num_tokens;
-    for (int32_t end = kBlockTokens; remembers_ && end <= twin.computed; end += kBlockTokens)
+  // On the device: what each head row takes.
+  void sample(const Batch& batch) {
+    sampled_.assign(batch.head_rows.size(), -1);
+    for (size_t i = 0; i < batch.head_rows.size(); ++i) {
+      if (!batch.head_rows[i].sampled) continue;
+      const Request& request = *batch.scheduled.at(batch.head_rows[i].sequence).request;
+      Twin& twin = twin_of(&request);
+      const int32_t position = batch.step.positions.at(static_cast<size_t>(batch.step.head_rows[i]));
+      require(position + 1 == std::ssize(twin.tokens), "a token is drawn from the wrong row");
+      sampled_[i] = token_after(slot(request, position));
+      twin.append(token_after(twin.slots.back()));
+    }
+  }
+
+  void mark_computed(const Twin& twin, int32_t computed) {
+    for (int32_t end = kBlockTokens; remembers_ && end <= computed; end += kBlockTokens)
       known_.insert(twin.slots[end - 1]);
   }
 
   // As engine/sampler.cpp does: scored rows first, then a token; ends are removed.
-  void take_tokens() {
-    for (size_t i = 0; i < batch_.head_rows.size(); ++i) {
-      const auto& [request, sampled] = batch_.head_rows[i];
+  void take_tokens(const Batch& batch) {
+    for (size_t i = 0; i < batch.head_rows.size(); ++i) {
+      Request* const request = batch.scheduled.at(batch.head_rows[i].sequence).request;
+      if (request == nullptr) continue;
       Twin& twin = twin_of(request);
-      const int32_t position = batch_.step.positions.at(static_cast<size_t>(batch_.step.head_rows[i]));
-      if (!sampled) {
+      const int32_t position = batch.step.positions.at(static_cast<size_t>(batch.step.head_rows[i]));
+      if (!batch.head_rows[i].sampled) {
         require(position + 1 == twin.next_scored, "a prompt token is scored twice or not at all");
         ++twin.next_scored;
         request->scored.emplace_back();
         continue;
       }
-      require(position + 1 == request->length(), "a token is drawn from the wrong row");
-      request->tokens.push_back(token_after(slot(*request, position)));
-      twin.append(token_after(twin.slots.back()));
+      if (request->tokens.back() < 0) request->tokens.pop_back();
+      require(position + 1 == request->length(), "a token is taken from the wrong row");
+      request->tokens.push_back(twin.tokens.at(static_cast<size_t>(position) + 1));
     }
-    for (const Scheduled& part : scheduled_) {
+    for (const Scheduled& part : batch.scheduled) {
+      if (part.request == nullptr) continue;
       const auto twin = live_.find(part.request->id);
       const Request& request = *part.request;
-      const bool scores_only = request.sampling.max_tokens == 0;
-      if (scores_only ? request.pending_tokens() > 0 : request.output_length() < request.sampling.max_tokens)
-        continue;
+      const SamplingParams& sampling = request.sampling;
+      const bool stopped =
+          request.output_length() > 0 && request.tokens.back() == 0 && !sampling.stop_token_ids.empty();
+      const bool goes_on = sampling.max_tokens == 0 ? part.begin + part.num_tokens < request.length()
+                                                    : request.output_length() < sampling.max_tokens;
+      if (goes_on && !stopped) continue;
       require(twin->second.next_scored >= request.prompt_length,
               "a request ends before its prompt is scored");
       ++report_.finished;
@@ -381,15 +468,18 @@ class World {
   const bool remembers_;
   BlockPool pool_;
   const SchedulerLimits limits_;
+  const bool runs_ahead_;
   Scheduler scheduler_;
   std::vector<uint64_t> memory_;  // [blocks, B]: what each slot holds
   std::vector<int32_t> families_[6];
   std::map<uint64_t, Twin> live_;  // by id: oldest first
   uint64_t last_id_ = 0;
   std::span<const Scheduled> scheduled_;
-  Batch batch_;
-  std::set<uint64_t> known_;  // contents of full blocks computed so far, by their last slot
-  bool evicted_ = false;      // then some of them are gone
+  Batch batches_[2];              // in turn
+  Batch* in_flight_ = nullptr;    // launched last and not collected
+  std::vector<int32_t> sampled_;  // on the device: by the step launched last, by head row
+  std::set<uint64_t> known_;      // contents of full blocks computed so far, by their last slot
+  bool evicted_ = false;          // then some of them are gone
   uint64_t cached_tokens_ = 0, full_hits_ = 0, partial_hits_ = 0, evictions_ = 0;
   std::map<int32_t, int> owners_seen_;
 };

@@ -9,6 +9,7 @@ namespace lockstep::testing {
 
 struct CheckReport {
   std::string violation;  // of the first broken invariant; empty = none
+  uint64_t ahead = 0;     // steps launched before the one before was collected
   uint64_t steps = 0, requests = 0, finished = 0, aborted = 0;
   uint64_t preemptions = 0, most_preempted = 0;  // in all; of one request
   uint64_t hit_blocks = 0, evictions = 0;

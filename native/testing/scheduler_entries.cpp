@@ -21,6 +21,7 @@ Napi::Value check(const Napi::CallbackInfo& info) {
       sum.violation =
           "seed " + std::to_string(seed) + ", step " + std::to_string(report.steps) + ": " + report.violation;
     sum.steps += report.steps;
+    sum.ahead += report.ahead;
     sum.requests += report.requests;
     sum.finished += report.finished;
     sum.aborted += report.aborted;
@@ -36,6 +37,7 @@ Napi::Value check(const Napi::CallbackInfo& info) {
   };
   object.Set("violation", Napi::String::New(info.Env(), sum.violation));
   set("steps", sum.steps);
+  set("ahead", sum.ahead);
   set("requests", sum.requests);
   set("finished", sum.finished);
   set("aborted", sum.aborted);

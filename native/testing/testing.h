@@ -12,7 +12,7 @@ namespace lockstep::testing {
 
 // The backend that the entries of ops_entries.cpp drive.
 struct OpsBackend {
-  std::unique_ptr<Ops> (*make)(const std::string& path, int threads);
+  std::unique_ptr<Ops> (*make)(const std::string& path, int threads, bool profile);
   std::vector<std::string> paths;
   bool on_device;  // arguments are copied to allocate()d memory, results back
 };

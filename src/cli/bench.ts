@@ -1,22 +1,25 @@
 /**
  * `lockstep bench MODEL`: prefill and decode speeds beside the floors of this machine, measured in the same run.
  *
- * Owns the command, the order of the work and the output; bench/work.ts times, bench/roofline.ts knows the floors.
+ * Owns the command and the order of the work; bench/work.ts times, bench/roofline.ts knows the floors, bench/report.ts
+ * writes, bench/profile.ts runs what is profiled.
  * Main thread; uses nothing of the package that a user could not. Must not report a figure whose rounds disagree on a
  * token.
  */
 import { createHash } from "node:crypto";
 import { type Command, Option } from "commander";
-import type { DoctorReport, Engine, Floors } from "../index.js";
+import type { Engine, Floors, Profile } from "../index.js";
+import { combine, LATE_STEPS, NO_STEPS, profileDecode, profilePrefill } from "./bench/profile.js";
 import {
-  type Cost,
-  decodeStepCost,
-  type Floor,
-  floorOf,
-  prefillCost,
-  readShape,
-  type Shape,
-} from "./bench/roofline.js";
+  type Ceiling,
+  type Figure,
+  jsonReport,
+  nameOf,
+  type Report,
+  type Task,
+  tableReport,
+} from "./bench/report.js";
+import { decodeStepCost, floorOf, prefillCost, readShape, type Shape } from "./bench/roofline.js";
 import { randomPrompts, type Timing, timeDecode, timePrefill } from "./bench/work.js";
 import { addLoadOptions, addModel, type LoadFlags, loadEngine, loadOptionsOf } from "./model.js";
 import { parsePositiveInteger, parsePositiveIntegers } from "./numbers.js";
@@ -28,32 +31,20 @@ interface BenchFlags extends LoadFlags {
   context: number;
   tokens: number;
   rounds: number;
+  profile?: true;
   json?: true;
 }
 
-interface Work {
-  kind: "prefill" | "decode";
-  sequences: number;
-  promptTokens: number;
-  newTokens: number;
-  /** The least that one prompt, or one decode step, costs; and the tokens that it gets done. */
-  cost: Cost;
-  costTokens: number;
+interface Work extends Task {
   run(engine: Engine, signal: AbortSignal): Promise<Timing>;
+  profile(engine: Engine, signal: AbortSignal): Promise<Profile>;
 }
 
-interface Figure {
-  tokensPerSecond: number; // median of the rounds
-  min: number;
-  max: number;
-  sha256: string;
-}
-
-/** What a figure is held against. */
-interface Ceiling {
+/** A figure, and the better of the floors before and after it. */
+interface Measured {
+  work: Work;
+  figure: Figure;
   floors: Floors;
-  limit: Floor["limit"];
-  tokensPerSecond: number;
 }
 
 const STEP_TOKENS = 512; // of a step, unless more sequences than that decode at once
@@ -63,9 +54,15 @@ prefill: prompt tokens per second until the first output token. decode: output t
 together, from the last one's first token on.
 
 The floor is what the machine allows: the bytes and FLOPs that the work cannot do without (from config.json, see
-src/cli/bench/roofline.ts) at the read bandwidth (GB/s) and BF16 rate (GFLOP/s) of the same threads, measured before and
-after it: the better counts. A model that fits in the processor's caches is not bound by the bandwidth of memory and may
-exceed its floor.
+src/cli/bench/roofline.ts) at the read bandwidth (GB/s) and BF16 rate (GFLOP/s) of the same threads, or of the GPU,
+measured before and after it: the better counts. Two GPUs are taken to be alike. A model that fits in the processor's
+caches is not bound by the bandwidth of memory and may exceed its floor.
+
+--profile loads the model a second time and times every kernel (on the CPU: every verb of native/ops/ops.h) in the same
+work: calls and microseconds a step, their share of the step, and what they reach of the two ceilings; the limit is the
+one that allows less. The rest is what no kernel accounts for: the host, and what lies between kernels. On a GPU the
+profiled kernels run one by one, each a little slower for its events, and the step is one that is not profiled: their sum
+may exceed it. With several ranks, the kernels are those of the first one's device.
 
 Ctrl-C ends the run; what was measured stays.`;
 
@@ -79,7 +76,8 @@ export function registerBench(program: Command): void {
     .addOption(count("--tokens <integer>", "tokens decoded per sequence", 32))
     .addOption(count("--rounds <integer>", "rounds that count", 3));
   addLoadOptions(command)
-    .option("--json", "write one JSON object per figure instead of a table")
+    .option("--profile", "also time each kernel, beside the same floors")
+    .option("--json", "write one JSON object per figure or profile instead of tables")
     .addHelpText("after", HELP)
     .action((model: string, flags: BenchFlags) => bench(model, flags, program.version() ?? "unknown"));
 }
@@ -91,30 +89,54 @@ const count = (flags: string, text: string, value: number) =>
 
 async function bench(model: string, flags: BenchFlags, version: string) {
   const { doctor, LockstepError, measureFloors } = await import("../index.js");
-  if (flags.device !== undefined && flags.device !== "cpu")
-    throw new LockstepError(
-      "NOT_SUPPORTED",
-      "Expected cpu for --device: the floors beside the figures are the CPU's",
-    );
   const machine = doctor();
   const threads = flags.threads ?? machine.threads;
   const settings = loadSettings(flags, threads);
   using interruption = watchInterruption();
   const { signal } = interruption;
-  try {
-    await using engine = await loadEngine(model, { ...loadOptionsOf(flags), ...settings, signal });
+  const load = (profile: boolean) =>
+    loadEngine(model, { ...loadOptionsOf(flags), ...settings, profile, signal });
+
+  const measureAll = async (): Promise<[Report, Measured[]]> => {
+    await using engine = await load(false);
     const tooLong = beyondContext(flags, engine.maxContext);
     if (tooLong) throw new LockstepError("PROMPT_TOO_LONG", tooLong);
+    const { devices } = engine;
+    const floorsNow = () => measureFloors({ device: devices[0] as Floors["device"], threads });
     const shape = await readShape(engine.directory);
-    const report = flags.json ? jsonReport(model, shape, settings, machine, version) : tableReport;
-    let before = await measureFloors({ threads });
-    if (!flags.json) process.stdout.write(tableHead(before, shape));
+    const report = flags.json
+      ? jsonReport({ name: model, ...shape }, { ...settings, devices }, machine, version)
+      : tableReport(shape);
+    const measured: Measured[] = [];
+    let before = await floorsNow();
+    process.stdout.write(report.head(before));
     for (const work of planOf(flags, settings.maxBatchTokens, shape)) {
       const figure = await measure(work, engine, flags.rounds, signal);
-      const after = await measureFloors({ threads });
-      process.stdout.write(report(work, figure, ceilingOf(work, before, after)));
+      const after = await floorsNow();
+      const floors = better(before, after);
+      process.stdout.write(report.figure(work, figure, ceilingOf(work, floors, new Set(devices).size)));
+      measured.push({ work, figure, floors });
       before = after;
     }
+    return [report, measured];
+  };
+
+  const profileAll = async (report: Report, measured: Measured[]): Promise<void> => {
+    await using engine = await load(true);
+    for (const { work, figure, floors } of measured) {
+      const profile = await profileOf(work, engine, flags.rounds, signal);
+      const steps = work.kind === "decode" ? 1 : profile.steps / flags.rounds; // of the work
+      const stepSeconds =
+        floors.device === "cpu"
+          ? profile.seconds / profile.steps
+          : work.costTokens / figure.tokensPerSecond / steps;
+      process.stdout.write(report.profile(work, { profile, stepSeconds, floors }));
+    }
+  };
+
+  try {
+    const [report, measured] = await measureAll();
+    if (flags.profile) await profileAll(report, measured);
   } catch (error) {
     if (error !== signal.reason) throw error; // the reason is the interruption's, no failure
   }
@@ -138,9 +160,8 @@ function beyondContext({ prefill, context, tokens }: BenchFlags, maxContext: num
 function loadSettings({ prefill, decode, context, tokens }: BenchFlags, threads: number) {
   const sequences = Math.max(...decode);
   const prefillSteps = sequences + Math.ceil((2 * sequences * context) / STEP_TOKENS);
-  const perSequence = context + tokens + prefillSteps + 16; // a block that is not full
+  const perSequence = context + tokens + Math.max(prefillSteps, LATE_STEPS) + 16; // a block that is not full
   return {
-    device: "cpu" as const,
     threads,
     prefixCache: false,
     maxBatchTokens: Math.max(STEP_TOKENS, 2 * sequences),
@@ -156,6 +177,7 @@ function planOf({ prefill, decode, context, tokens }: BenchFlags, stepTokens: nu
     return {
       ...{ kind: "prefill", sequences: 1, promptTokens: length, newTokens: 1, cost, costTokens: length },
       run: (engine, signal) => timePrefill(engine, prompt!, signal),
+      profile: (engine, signal) => profilePrefill(engine, prompt!, signal),
     };
   };
   const ofBatch = (sequences: number): Work => {
@@ -164,6 +186,7 @@ function planOf({ prefill, decode, context, tokens }: BenchFlags, stepTokens: nu
     return {
       ...{ kind: "decode", sequences, promptTokens: context, newTokens: tokens, cost, costTokens: sequences },
       run: (engine, signal) => timeDecode(engine, prompts, tokens, signal),
+      profile: (engine, signal) => profileDecode(engine, prompts, tokens, signal),
     };
   };
   return [...prefill.map(ofPrompt), ...decode.map(ofBatch)];
@@ -187,67 +210,33 @@ async function measure(work: Work, engine: Engine, rounds: number, signal: Abort
 }
 
 /** The better of two measurements counts: a ceiling measured while the host was busy is none. */
-function ceilingOf({ cost, costTokens }: Work, before: Floors, after: Floors): Ceiling {
-  const floors = {
-    ...after,
-    readBytesPerSecond: Math.max(before.readBytesPerSecond, after.readBytesPerSecond),
-    flopsPerSecond: Math.max(before.flopsPerSecond, after.flopsPerSecond),
+/** The kernels of the rounds that count. */
+async function profileOf(work: Work, engine: Engine, rounds: number, signal: AbortSignal): Promise<Profile> {
+  using bar = roundsBar(nameOf(work), rounds + 1);
+  let total = NO_STEPS;
+  for (let round = 0; round <= rounds; ++round) {
+    const profile = await work.profile(engine, signal);
+    if (round > 0) total = combine(total, profile, 1); // the first one warms up
+    bar.increment();
+  }
+  return total;
+}
+
+function better(a: Floors, b: Floors): Floors {
+  return {
+    ...b,
+    readBytesPerSecond: Math.max(a.readBytesPerSecond, b.readBytesPerSecond),
+    flopsPerSecond: Math.max(a.flopsPerSecond, b.flopsPerSecond),
   };
-  const { limit, seconds } = floorOf(cost, floors);
-  return { floors, limit, tokensPerSecond: costTokens / seconds };
 }
 
-const nameOf = ({ kind, sequences, promptTokens }: Work) =>
-  kind === "prefill"
-    ? `prefill, ${promptTokens} tokens`
-    : `decode, batch ${sequences} at ${promptTokens} tokens`;
-
-function tableHead({ computePath, threads }: Floors, shape: Shape): string {
-  const { bytes } = decodeStepCost(shape, 1, 0);
-  return [
-    `${computePath}, threads: ${threads}, weights read for a token: ${(bytes / 1e6).toFixed(1)} MB\n`,
-    row("work", "tok/s", "min", "max", "floor", "%", "limit", "GB/s", "GFLOP/s"),
-  ].join("\n");
-}
-
-function tableReport(work: Work, { tokensPerSecond, min, max }: Figure, ceiling: Ceiling): string {
-  const { readBytesPerSecond, flopsPerSecond } = ceiling.floors;
-  const rates = [tokensPerSecond, min, max, ceiling.tokensPerSecond].map((rate) => rate.toFixed(1));
-  const limits = [readBytesPerSecond / 1e9, flopsPerSecond / 1e9].map((rate) => rate.toFixed(1));
-  return row(nameOf(work), ...rates, percent(tokensPerSecond, ceiling), ceiling.limit, ...limits);
-}
-
-function row(name: string, ...cells: string[]): string {
-  return `${name.padEnd(30)}${cells.map((cell) => cell.padStart(10)).join("")}\n`;
-}
-
-function percent(value: number, { tokensPerSecond }: Ceiling): string {
-  return ((100 * value) / tokensPerSecond).toFixed(1);
-}
-
-/** Each line stands alone: what was measured, on what, with what. */
-function jsonReport(model: string, shape: Shape, settings: object, machine: DoctorReport, lockstep: string) {
-  const { cpu, platform, physicalCores, node } = machine;
-  return (work: Work, figure: Figure, ceiling: Ceiling): string => {
-    const { kind, sequences, promptTokens, newTokens, cost } = work;
-    const { computePath, threads, readBytesPerSecond, flopsPerSecond, bufferBytes } = ceiling.floors;
-    const line = {
-      ...{ kind, sequences, promptTokens, newTokens },
-      tokensPerSecond: { median: figure.tokensPerSecond, min: figure.min, max: figure.max },
-      floor: {
-        tokensPerSecond: ceiling.tokensPerSecond,
-        percent: Number(percent(figure.tokensPerSecond, ceiling)),
-        limit: ceiling.limit,
-        ...cost,
-      },
-      sha256: figure.sha256,
-      date: new Date().toISOString(),
-      machine: { cpu, platform, physicalCores },
-      versions: { lockstep, node },
-      ...{ computePath, threads, settings },
-      floors: { readBytesPerSecond, flopsPerSecond, bufferBytes },
-      model: { name: model, ...shape },
-    };
-    return `${JSON.stringify(line)}\n`;
+/** Of `devices` devices that are alike. */
+function ceilingOf({ cost, costTokens }: Work, floors: Floors, devices: number): Ceiling {
+  const together = {
+    ...floors,
+    readBytesPerSecond: devices * floors.readBytesPerSecond,
+    flopsPerSecond: devices * floors.flopsPerSecond,
   };
+  const { limit, seconds } = floorOf(cost, together);
+  return { floors: together, limit, tokensPerSecond: costTokens / seconds };
 }

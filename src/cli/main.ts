@@ -12,8 +12,10 @@ import { Command } from "commander";
 import { registerBench } from "./bench.js";
 import { registerChat } from "./chat.js";
 import { registerDoctor } from "./doctor.js";
+import { registerEmbed } from "./embed.js";
 import { exitCodeOf } from "./failure.js";
 import { registerGenerate } from "./generate.js";
+import { registerRollout } from "./rollout.js";
 import { registerScore } from "./score.js";
 
 const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
@@ -23,6 +25,8 @@ const program = new Command("lockstep").description(description).version(version
 registerGenerate(program);
 registerChat(program);
 registerScore(program);
+registerEmbed(program);
+registerRollout(program);
 registerBench(program);
 registerDoctor(program);
 

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { invalid, LockstepError, show } from "../errors.js";
 import { forEachInTurns } from "../turns.js";
 import { MAX_MERGES, type Merges } from "./bpe.js";
+import { type SpecialTokensAround, specialTokensAround } from "./post-processor.js";
 
 type Json = Record<string, unknown>;
 
@@ -33,6 +34,7 @@ export interface TokenizerFiles {
   specialTokens: Record<string, string>;
   additionalSpecialTokens: string[];
   chatTemplate: string | undefined;
+  around: SpecialTokensAround;
   /** SHA-256 of tokenizer.json: two tokenizers with the same one give the same ids. */
   fingerprint: string;
 }
@@ -65,15 +67,17 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
   const { ids, tokens } = vocabulary;
   const addedTokens = checkAddedTokens(json, tokens, fail);
   for (const { id, content } of addedTokens) ids.set(content, id);
+  const specialTokens = readSpecialTokens(config, failConfig);
   return {
     json,
     ids,
     tokens,
     merges,
     addedTokens,
-    specialTokens: readSpecialTokens(config, failConfig),
+    specialTokens,
     additionalSpecialTokens: readAdditionalTokens(config, failConfig),
     chatTemplate: jinja ? decode(jinja, directory, "chat_template.jinja") : readTemplate(config, failConfig),
+    around: readAround(specialTokensAround(json.post_processor, fail), config, specialTokens, ids),
     fingerprint: createHash("sha256").update(bytes).digest("hex"),
   };
 }
@@ -230,6 +234,21 @@ function tokenText(value: unknown, where: string, fail: Fail): string {
   const text = isObject(value) ? value.content : value;
   if (typeof text !== "string") throw fail(`${where} is ${show(value)}, not a token`);
   return text;
+}
+
+/** The post-processor's tokens; where it has none, those that tokenizer_config.json asks for by name. */
+function readAround(
+  { before, after }: SpecialTokensAround,
+  config: Json,
+  { bos_token, eos_token }: Record<string, string>,
+  ids: ReadonlyMap<string, number>,
+): SpecialTokensAround {
+  const asked = (key: string, token: string | undefined): number[] => {
+    const id = config[key] === true && token !== undefined ? ids.get(token) : undefined;
+    return id === undefined ? [] : [id];
+  };
+  if (before.length + after.length > 0) return { before, after };
+  return { before: asked("add_bos_token", bos_token), after: asked("add_eos_token", eos_token) };
 }
 
 function readTemplate(config: Json, fail: Fail): string | undefined {

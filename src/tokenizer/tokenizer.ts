@@ -23,6 +23,7 @@ import { DecodeStream } from "./decode-stream.js";
 import { longestText } from "./fewest-tokens.js";
 import { malformed, readTokenizerFiles, type TokenizerFiles } from "./files.js";
 import { orderLongMarkRuns } from "./normalize.js";
+import type { SpecialTokensAround } from "./post-processor.js";
 import { bytesOfToken, decodeUtf8, requireWellFormed } from "./text.js";
 
 export interface DecodeOptions {
@@ -51,6 +52,8 @@ export class Tokenizer {
   readonly eosTokenId: number | undefined;
   /** The ids that `skipSpecialTokens` leaves out. */
   readonly specialTokenIds: ReadonlySet<number>;
+  /** What `encode` does not add: the ids that the tokenizer puts before and after a text to be embedded. */
+  readonly specialTokensAround: Readonly<SpecialTokensAround>;
   /** SHA-256 of tokenizer.json. */
   readonly fingerprint: string;
 
@@ -89,6 +92,7 @@ export class Tokenizer {
     this.#longestText = longestText(files);
     this.#tokens = tokens;
     this.vocabularySize = tokens.length;
+    this.specialTokensAround = files.around;
     this.fingerprint = files.fingerprint;
 
     const special = new Set<number>();

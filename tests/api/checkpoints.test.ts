@@ -207,7 +207,7 @@ describe("without a head", () => {
     tied: false,
   };
 
-  it("generate and score are refused by name, and the engine has not failed", async () => {
+  it("generate and score are refused by name, and embed works", async () => {
     writeRandomCheckpoint(directory, shape, {
       edit: (tensors) => {
         tensors.delete("lm_head.weight");
@@ -226,7 +226,9 @@ describe("without a head", () => {
       expect(await codeOf(engine.generate(kTokensBelow64))).toBe("NOT_SUPPORTED");
       expect(() => engine.stream(kTokensBelow64)).toThrow(expect.objectContaining({ code: "NOT_SUPPORTED" }));
       expect(await codeOf(engine.score(kTokensBelow64))).toBe("NOT_SUPPORTED");
-      expect(await codeOf(engine.generate(kTokensBelow64))).toBe("NOT_SUPPORTED");
+      const vectors = await engine.embed([kTokensBelow64, kTokensBelow64], { pooling: "mean" });
+      expect(Math.hypot(...vectors[0]!)).toBeCloseTo(1, 6);
+      expect(vectors[1]).toEqual(vectors[0]);
     });
   });
 });

@@ -154,7 +154,7 @@ describe("score", () => {
 
   it("leaves out what was not asked for", async () => {
     const score = await engine.score({ tokens });
-    expect(Object.keys(score).sort()).toEqual(["from", "logprobs", "tokens", "usage"]);
+    expect(Object.keys(score).sort()).toEqual(["from", "logprobs", "tokens", "usage", "weightVersion"]);
     expect(await engine.score({ tokens }, { tokenIds: [], topLogprobs: 0 })).toEqual(score);
   });
 

@@ -4,6 +4,7 @@
  */
 import { runInNewContext } from "node:vm";
 import {
+  type EmbedOptions,
   Engine,
   type ErrorCode,
   LockstepError,
@@ -137,6 +138,11 @@ const samplingRows: Row[] = [
     { 5: infinity },
   ),
   ...option("promptLogprobs", "a boolean", 1, "true", null),
+  ...option("keptTokenIds", "a boolean", 1, "true", null),
+  ...[{}, { topK: 704 }, { topP: 1 - 1e-9, minP: 1e-50 }].map((filters): [object, RegExp] => [
+    { temperature: 1, keptTokenIds: true, ...filters },
+    /^Expected topK, topP, minP or temperature 0 with keptTokenIds but received none of them: every token .* \(704\)/,
+  ]),
   ...option("forcedTokens", "a token id in [0, 704)", [704], [-1], ["5"]),
   ...option("forcedTokens", "an array or a typed array of token ids", 5, "5", {}),
   ...option("forcedTokens", "at most 2048 token ids", { length: 2049 }, new Int32Array(2049)), // the context
@@ -261,6 +267,24 @@ const scoreRows: Row[] = [
   [[], /an array of length 0/],
 ];
 
+const embedRows: Row[] = [
+  ...option("pooling", "'last' or 'mean' or 'cls'", "max", "", null, 1, ["last"]),
+  ...option("normalize", "a boolean", 1, "true", null),
+  ...option("dimensions", "an integer in [1, 192]", 0, -1, 193, 1.5, "64", nan, null),
+  ...option("instruct", "a string without lone surrogates", 5, null, {}, "\ud800"),
+  ...option("cacheSalt", "a string without lone surrogates", 5, null),
+  ...option("signal", "an AbortSignal", {}, "abort"),
+  [
+    { instruct: "Find rooms" },
+    /^(?:prompt\[0\]: )?Expected a text for prompt, .* instruct .* but received tokens or messages$/,
+  ],
+  [{ normalise: true }, /'normalise': did you mean normalize\?/],
+  [{ temperature: 0 }, /received 'temperature'/],
+  [ownProto, /received '__proto__'/],
+  [null, /^Expected an object for embed options but received null$/],
+  [[], /an array of length 0/],
+];
+
 const loadRows: Row[] = [
   [{ device: "gpu" }, /for device but received 'gpu' \(string\)$/],
   ...option("threads", "an integer in [1, 1024]", 0, -1, 1.5, "2", nan, infinity, 1025),
@@ -371,7 +395,10 @@ describe("misuse", () => {
     const prompt = row[0] as Prompt;
     await expectRefusal(() => engine.generate(prompt, { maxTokens: 1 }), row);
     await expectRefusal(() => drain(prompt, { maxTokens: 1 }), row);
-    if (!/2047/.test(String(row[1]))) await expectRefusal(() => engine.score(prompt), row); // score needs no room
+    if (!/2047/.test(String(row[1]))) {
+      await expectRefusal(() => engine.score(prompt), row); // score and embed need no room
+      await expectRefusal(() => engine.embed(prompt), row);
+    }
     expect(await serve()).toEqual(expected);
   });
 
@@ -396,6 +423,20 @@ describe("misuse", () => {
     await expectRefusal(() => engine.score(kTokens, row[0] as ScoreOptions), row);
     await expectRefusal(() => engine.score([kTokens, kTokens], row[0] as ScoreOptions), row);
     expect(await serve()).toEqual(expected);
+  });
+
+  it.each(embedRows)("of embed options: %o", async (...row) => {
+    await expectRefusal(() => engine.embed(kTokens, row[0] as EmbedOptions), row);
+    await expectRefusal(() => engine.embed([kTokens, kTokens], row[0] as EmbedOptions), row);
+    expect(await serve()).toEqual(expected);
+  });
+
+  it("of what an instruction is for, before anything is embedded", async () => {
+    const options = { instruct: "Find rooms" };
+    const messages = [{ role: "user", content: "x" }];
+    const refused = /^prompt\[1\]: Expected a text for prompt, since instruct goes before texts only/;
+    await expectRefusal(() => engine.embed(["lamp", { messages }], options), [messages, refused]);
+    await expectRefusal(() => engine.embed("", options), ["", /non-empty text/]);
   });
 
   it("of an input to score that does not fit", async () => {
@@ -452,6 +493,9 @@ describe("misuse", () => {
       () => engine.score(make() as Prompt),
       () => engine.score([make() as Prompt]),
       () => engine.score(kTokens, make() as object),
+      () => engine.embed(make() as Prompt),
+      () => engine.embed([make() as Prompt], { instruct: "Find rooms" }),
+      () => engine.embed(kTokens, make() as object),
       () => engine.score(kTokens, { tokenIds: make() as never }),
       () => Engine.load(kDemoModel, make() as object),
       () => Engine.load(kDemoModel, { device: make() as never }),

@@ -1,6 +1,7 @@
 /** The parts of `lockstep bench` that can be checked without a clock: the floors' formulas and what a timing counts. */
 import { LockstepError, measureFloors } from "lockstep";
 import { expect, it } from "vitest";
+import { combine, NO_STEPS, profileDecode } from "../../src/cli/bench/profile.js";
 import { decodeStepCost, floorOf, prefillCost, type Shape } from "../../src/cli/bench/roofline.js";
 import { randomPrompts, timeDecode } from "../../src/cli/bench/work.js";
 import type { Engine, Floors } from "../../src/index.js";
@@ -65,7 +66,7 @@ it("draws the same ids each time, all of the vocabulary's", () => {
 const turn = () => new Promise<void>((resolve) => setTimeout(resolve, 2));
 
 /** Streams a token per step for each sequence; sequence i begins at step i. Ends when it is aborted. */
-function staggeredEngine(endAfter = Number.POSITIVE_INFINITY) {
+function staggeredEngine(endAfter = Number.POSITIVE_INFINITY, onToken = () => {}) {
   let started = 0;
   const engine = {
     maxContext: 99,
@@ -74,6 +75,7 @@ function staggeredEngine(endAfter = Number.POSITIVE_INFINITY) {
       for (let i = 0; i < late; ++i) await turn();
       for (let i = 0; i < endAfter && !signal.aborted; ++i) {
         await turn();
+        onToken();
         yield { tokens: [i], text: "" };
       }
     },
@@ -96,6 +98,32 @@ it("counts decoded tokens only while every sequence decodes", async () => {
   expect(seconds * 1000).toBeLessThan(performance.now() - start);
 });
 
+it("profiles the steps in which all decode, however late it hears of them", async () => {
+  let steps = 0;
+  const engine = Object.assign(
+    staggeredEngine(Number.POSITIVE_INFINITY, () => ++steps),
+    {
+      profile: () => ({ steps, seconds: 2 * steps, kernels: [] }),
+    },
+  ) as Engine;
+  const profile = await profileDecode(engine, [[1], [1], [1], [1]], 6, new AbortController().signal);
+  expect(profile.steps).toBeGreaterThanOrEqual(6);
+  expect(steps - profile.steps).toBeGreaterThanOrEqual(4); // those before the last one had begun
+  const over = Object.assign(staggeredEngine(2), { profile: () => NO_STEPS }) as Engine;
+  const failure = profileDecode(over, [[1], [1]], 6, new AbortController().signal);
+  await expect(failure).rejects.toThrow("over before this thread heard of them");
+});
+
+it("adds and subtracts profiles kernel by kernel", () => {
+  const kernel = (name: string, n: number) => ({ name, calls: n, seconds: n, bytes: n, flops: n });
+  const before = { steps: 2, seconds: 5, kernels: [kernel("a", 2), kernel("b", 3)] };
+  const after = { steps: 6, seconds: 9, kernels: [kernel("a", 5), kernel("b", 3), kernel("c", 1)] };
+  const between = { steps: 4, seconds: 4, kernels: [kernel("a", 3), kernel("c", 1)] };
+  expect(combine(after, before, -1)).toEqual(between);
+  expect(combine(NO_STEPS, between, 1)).toEqual(between);
+  expect(after.kernels[0]).toEqual(kernel("a", 5)); // what went in is as it was
+});
+
 it("refuses to time sequences that end too early", async () => {
   const timing = timeDecode(staggeredEngine(3), [[1]], 6, new AbortController().signal);
   await expect(timing).rejects.toThrow("too short to decode 6 tokens after 1");
@@ -116,6 +144,9 @@ it.each([
   [{ threads: 0 }, /an integer in \[1, 1024\] for threads/],
   [{ bufferBytes: 5 }, /for bufferBytes/],
   [{ bufferBytes: 2 ** 52 }, /an integer in \[1048576, \d+\] for bufferBytes/], // more than is available
+  [{ device: "cuda" }, /'cpu', 'cuda:0', 'cuda:1', \.\.\. for device but received 'cuda'/],
+  [{ device: ["cuda:0"] }, /'cuda:0'.* for device but received an array/],
+  [{ device: "cuda:99" }, /for device but received .*cuda:99/],
   [{ thread: 1 }, /'thread'.*threads/],
 ])("refuses %j", async (options, expected) => {
   const failure = measureFloors(options as object);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { doctor } from "lockstep";
-import { expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { MODEL, runCli } from "./run-cli.js";
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -81,6 +81,63 @@ it("writes a table for people, a row per figure", async () => {
   ]);
   for (const line of lines.slice(3))
     expect(line).toMatch(/( +\d+\.\d){5} +(bandwidth|compute)( +\d+\.\d){2}$/);
+});
+
+describe("--profile", () => {
+  const PROFILE = [MODEL, "--profile", "--prefill", "600", "--decode", "3", ...SMALL];
+
+  it("adds a line of JSON per work with its kernels beside the floors", async () => {
+    const lines = await figures(...PROFILE);
+    expect(lines.map(({ kind, profile }) => [kind, profile !== undefined])).toEqual([
+      ["prefill", false],
+      ["decode", false],
+      ["prefill", true],
+      ["decode", true],
+    ]);
+    for (const { profile, floors, device } of lines.slice(2)) {
+      expect(device).toBe("cpu");
+      expect(profile).toMatchObject({ steps: positive, stepSeconds: positive, restSeconds: positive });
+      const { kernels, steps, stepSeconds, restSeconds } = profile;
+      let sum = restSeconds;
+      for (const kernel of kernels) {
+        sum += kernel.seconds / steps;
+        expect(kernel).toMatchObject({ calls: positive, seconds: positive, bytes: positive });
+        expect(kernel.bytesPerSecond).toBeCloseTo(kernel.bytes / kernel.seconds, 0);
+        expect(kernel.percentOfRead / 100).toBeCloseTo(kernel.bytesPerSecond / floors.readBytesPerSecond, 2);
+        expect(kernel.percentOfFlops / 100).toBeCloseTo(kernel.flopsPerSecond / floors.flopsPerSecond, 2);
+        expect(["bandwidth", "compute"]).toContain(kernel.limit);
+      }
+      expect(sum).toBeCloseTo(stepSeconds, 9);
+    }
+    // Two rounds of two steps (512 and 88 tokens) count, of which one needs the head.
+    const prefill = lines[2].profile;
+    const calls = (name: string) => prefill.kernels.find((one: { name: string }) => one.name === name).calls;
+    expect([prefill.steps, calls("embed"), calls("gate_up 1024x192"), calls("sample")]).toEqual([
+      4, 4, 24, 2,
+    ]);
+    const decode = lines[3].profile; // only steps in which all decode
+    expect(decode.kernels.find(({ name }: { name: string }) => name === "linear 704x192").flops).toBe(
+      decode.steps * 3 * 2 * 704 * 192,
+    );
+  });
+
+  it("adds a table per work for people", async () => {
+    const small = ["--prefill", "8", "--decode", "2", "--context", "8", "--tokens", "4", "--rounds", "1"];
+    const { code, stdout } = await runCli(["bench", MODEL, "--profile", ...small]);
+    expect(code).toBe(0);
+    const [, prefill, decode] = stdout.split(/^(?=(?:prefill|decode).*: a step of)/m);
+    for (const [table, name] of [
+      [prefill!, "prefill, 8 tokens"],
+      [decode!, "decode, batch 2 at 8 tokens"],
+    ] as const) {
+      const lines = table.trimEnd().split("\n");
+      expect(lines[0]).toMatch(new RegExp(`^${name}: a step of \\d+\\.\\d us$`));
+      expect(lines[1]).toMatch(/^kernel +calls +us +% of step +GB\/s +% +GFLOP\/s +% +limit$/);
+      expect(lines.at(-1)).toMatch(/^the rest +-?\d+\.\d +-?\d+\.\d$/);
+      for (const line of lines.slice(2, -1))
+        expect(line).toMatch(/^\w+( \d+x\d+)?( +\d+\.\d){7} +(bandwidth|compute)$/);
+    }
+  });
 });
 
 it("measures a checkpoint that bench/make-checkpoint.mjs wrote", async () => {

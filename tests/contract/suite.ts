@@ -146,6 +146,22 @@ export async function runContract({
     );
     compare(name, wanted, scores);
   }
+  const vectors = await run(kAlone, async (engine) => {
+    const all: Float32Array[] = [];
+    for (let i = 0; i < cases.length; ++i) all.push(await embed(engine, cases[i]!, i));
+    return all;
+  });
+  for (const maxBatchTokens of [16, 1]) {
+    const name = `embed in chunks of ${maxBatchTokens}, among generations`;
+    const load = { maxBatchTokens, threads: 2 };
+    const [, actual] = await run({ name, load }, (engine) =>
+      Promise.all([
+        atOnce(engine, cases.slice(0, 4)),
+        Promise.all(cases.map((one, i) => embed(engine, one, i))),
+      ]),
+    );
+    compare(name, vectors, actual);
+  }
   return report;
 }
 
@@ -190,6 +206,11 @@ function shuffled(length: number): number[] {
     [order[i], order[j]] = [order[j]!, order[i]!];
   }
   return order;
+}
+
+/** Of a case's prompt; the pooling goes by turns. */
+function embed(engine: EngineType, { tokens }: Case, index: number): Promise<Float32Array> {
+  return engine.embed({ tokens }, { pooling: (["mean", "last", "cls"] as const)[index % 3]! });
 }
 
 /** Everything in a Generation that the contract speaks of. */

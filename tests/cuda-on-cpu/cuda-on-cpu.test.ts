@@ -9,8 +9,8 @@ import { describeIfPlayed, kBuild, kLibrary } from "./library.js";
 
 const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
-/** "eager": cp.async lands at once instead of at its wait. */
-const kSchedules = ["forward", "reverse", "random:11", "random:12,eager"];
+/** "eager": cp.async lands at once instead of at its wait; "late": streams run when they are waited for. */
+const kSchedules = ["forward", "reverse,late", "random:11", "random:12,eager"];
 const kSuites = ["linear", "attention", "norm-rope"].map((name) => `tests/ops/${name}.test.ts`);
 /** Longer ones, once each: rows, chunks and outputs alone and together, the sampling rules, whole models. */
 const kLongSuites = [

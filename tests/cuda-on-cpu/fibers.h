@@ -20,14 +20,16 @@ struct Schedule {
   uint64_t seed = 1;          // of kRandom
   bool eager_copies = false;  // cp.async lands when issued (finds overwritten buffers); else at its wait
   bool peers = true;          // devices reach each other's memory
-  int64_t fail_launch = -1;   // this launch, counted from 0 over the process, spoils the context
+  int64_t fail_launch = -1;   // this launch, counted from 0 over the process, fails
+  int failure = 700;          // with this error (cudaErrorIllegalAddress); what spoils the context comes from every call after it
   bool graphs = true;         // steps can be captured
+  bool late = false;          // streams do what they are asked when somebody waits for it
   bool short_of_memory = false;  // the first allocation fails, then the second one after it, then the third ...
   bool report = false;        // at the process's end, how many graphs were launched, to stderr
 };
 
 // What launches use from now on; the environment variable LOCKSTEP_CUDA_ON_CPU ("reverse", "random:7", "eager",
-// "no-peers", "no-graphs", "short-of-memory", "fail:N", "report", joined by commas) gives the first value.
+// "no-peers", "no-graphs", "late", "short-of-memory", "fail:N" or "fail:N:ERROR", "report", joined by commas) gives the first value.
 Schedule& schedule();
 
 // A rule of the execution model was broken: threads of a warp at different instructions, a deadlock, copies never
@@ -60,17 +62,11 @@ void copy_async(void* to, const void* from, int valid);
 void commit_copies();
 void wait_copies(int newest_groups_left);  // all but so many of the newest groups have landed
 
-// ---- an error that stays ----
+// ---- errors of the device ----
 
-void count_launch();
+int count_launch();  // the error of this launch; 0: none
 void count_graph();
-bool is_spoiled();
-
-// ---- copies from pinned memory: they land when somebody waits, or when the device goes on to something else ----
-
-void put_copy(const void* from, std::function<void()> copy);  // to the current device
-uint64_t copies_put();                                        // to it, so far
-void land_copies(uint64_t first = UINT64_MAX);                // the first so many of it
+int spoiled();  // the error that every call answers from now on; 0: none
 
 // ---- device memory: canaries around each allocation, looked at after every launch ----
 
@@ -79,6 +75,7 @@ constexpr int kDevices = 2;
 extern thread_local int current_device;
 void* allocate(size_t bytes);  // of the current device; null where it is full
 void* allocate_pinned(size_t bytes);
+int device_of(const void* memory);  // of an allocation; of pinned memory the current device
 size_t free_bytes();  // of the current device
 void release(void* memory);
 void check_canaries();

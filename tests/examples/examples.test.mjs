@@ -3,6 +3,7 @@ import { execFile, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { Engine } from "lockstep";
 import { expect, it, vi } from "vitest";
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -38,6 +39,16 @@ const EXAMPLES = {
     expect(off).toBeGreaterThan(on);
     expect(lines[3]).toBe('  least likely: "on", most likely there: "off"');
   },
+  "perplexity.mjs"(lines) {
+    const perplexities = lines
+      .slice(0, 3)
+      .map((line) => Number(line.match(/^\d+ tokens in windows of \d+: perplexity (\d+\.\d+)$/)[1]));
+    // More context, fewer surprises; and the last window is the whole text.
+    expect(perplexities).toEqual(perplexities.toSorted((a, b) => b - a));
+    expect(perplexities.at(-1)).toBeGreaterThan(1);
+    expect(lines[3]).toMatch(/^-\d\.\d+ in all, -0\.\d+ a token: ".*bedroom.*off/);
+    expect(lines).toHaveLength(3 + 4);
+  },
   "samples.mjs"(lines) {
     expect(lines).toHaveLength(4 * 4 + 1);
     const sums = (kind) =>
@@ -50,6 +61,25 @@ const EXAMPLES = {
     expect(new Set(texts.map((line) => line.slice("sample 0".length))).size).toBeGreaterThan(1);
     expect(lines.at(-1)).toBe("sample 2 alone: the same bits");
   },
+  async "search.mjs"(lines) {
+    expect(lines[0]).toBe("Why do my eyes water when I chop vegetables? (9 passages)");
+    const hits = lines.slice(1).map((line) => /^(-?\d\.\d{3}) {2}(\w+\.txt): (.+)$/.exec(line).slice(1));
+    expect(hits).toHaveLength(3);
+    const engine = await Engine.load(MODEL);
+    const instruct = "Given a question, retrieve passages that answer it";
+    const query = await engine.embed("Why do my eyes water when I chop vegetables?", { instruct });
+    for (const [score, file, text] of hits) {
+      expect(readFileSync(`${FOLDER}texts/${file}`, "utf8").replace(/\s+/g, " ")).toContain(text);
+      const vector = await engine.embed(text);
+      expect(Number(score)).toBeCloseTo(
+        vector.reduce((sum, value, i) => sum + value * query[i], 0),
+        3,
+      );
+    }
+    await engine.close();
+    const scores = hits.map(([score]) => Number(score));
+    expect(scores).toEqual(scores.toSorted((a, b) => b - a));
+  },
   "two-engines.mjs"(lines) {
     expect(lines).toHaveLength(4);
     expect(lines[0]).toBe(
@@ -61,7 +91,7 @@ const EXAMPLES = {
 };
 
 it.each(Object.entries(EXAMPLES))("%s", async (example, check) => {
-  check(await linesOf(example));
+  await check(await linesOf(example));
 });
 
 it("has a test, and a line in the README, for every example", () => {

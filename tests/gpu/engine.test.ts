@@ -1,7 +1,7 @@
 /**
- * The whole product on a real GPU, the first one: the contract with steps replayed and eager, two ranks on one device, the
- * golden models. Skipped where `lockstep doctor` sees none. The verbs' own suites run there with LOCKSTEP_TEST_DEVICE=cuda:0
- * (scripts/gpu-check.sh does both).
+ * The whole product on a real GPU, the first one: the contract with steps replayed and eager, ahead and one by one, two ranks on
+ * one device, the golden models. Skipped where `lockstep doctor` sees none. The verbs' own suites run there with
+ * LOCKSTEP_TEST_DEVICE=cuda:0 (scripts/gpu-check.sh does both).
  */
 import { spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
@@ -33,13 +33,16 @@ describeIfGpu("engines on a GPU", () => {
       env,
     });
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
-    const { computePath, results, score } = JSON.parse(stdout);
-    return { computePath, results, score };
+    const { computePath, results, score, embed, stepsAhead } = JSON.parse(stdout);
+    expect(stepsAhead > 0).toBe(!without.includes("ahead"));
+    return { computePath, results, score, embed };
   }
 
   it.each<[string, object, string]>([
     ["steps launched kernel by kernel", { device: "cuda:0" }, "graphs"],
     ["one kernel after the other", { device: "cuda:0" }, "graphs,overlap"],
+    ["steps one after the other", { device: "cuda:0" }, "ahead"],
+    ["all of that off", { device: "cuda:0" }, "ahead,graphs,overlap"],
     ["mma.sync alone", { device: "cuda:0" }, "wgmma"],
     ["two ranks on one device", { device: ["cuda:0", "cuda:0"], tensorParallel: 2 }, ""],
     ["two ranks, steps launched kernel by kernel", { device: ["cuda:0", "cuda:0"] }, "graphs,overlap"],

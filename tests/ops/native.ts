@@ -50,6 +50,7 @@ export interface SampleRow {
   logprobs?: boolean;
   topLogprobs?: number;
   tokenIds?: number[];
+  keptTokenIds?: boolean;
 }
 
 export interface SampleResult {
@@ -61,12 +62,14 @@ export interface SampleResult {
   samplingLogprob: number;
   top: { token: number; logprob: number }[];
   tokenIdLogprobs: number[];
+  keptTokenIds: number[];
 }
 
 export interface Ops {
   computePath: string;
   embed(y: Matrix, table: Matrix, ids: Int32Array): void;
   gatherRows(y: Matrix, x: Matrix, rows: Int32Array): void;
+  readRows(y: Matrix, x: Matrix, rows: Int32Array): void;
   /** What place() made of `w`, read back. */
   place(y: Matrix, w: Matrix): void;
   rmsNorm(y: Matrix, x: Matrix, weight: Uint16Array, eps: number): void;

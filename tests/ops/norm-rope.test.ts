@@ -175,14 +175,15 @@ describe.each(paths)("%s", (path) => {
     },
   );
 
-  it("embed and gather_rows copy rows and refuse numbers out of range", () => {
+  it("embed, gather_rows and read_rows copy rows and refuse numbers out of range", () => {
     const table = randomBits(random(3), 9, 70);
-    for (const verb of ["embed", "gatherRows"] as const) {
-      const y = poisonedBits(4, 70);
-      ops[verb](y, misaligned(table), Int32Array.of(8, 0, 3, 3));
-      expect(bits(y)).toBe(bits(takeRows(table, [8, 0, 3, 3])));
-      expect(() => ops[verb](y, table, Int32Array.of(1, 2, 9, 0))).toThrow(/out of range/);
-      expect(() => ops[verb](y, table, Int32Array.of(-1, 2, 3, 0))).toThrow(/out of range/);
+    for (const verb of ["embed", "gatherRows", "readRows"] as const) {
+      const y = poisonedBits(7, 70);
+      const rows = [8, 0, 3, 3, 4, 5, 1];
+      ops[verb](y, misaligned(table), Int32Array.from(rows));
+      expect(bits(y)).toBe(bits(takeRows(table, rows)));
+      for (const wrong of [9, -1])
+        expect(() => ops[verb](y, table, Int32Array.of(1, 2, 3, 8, wrong, 0, 1))).toThrow(/out of range/);
     }
   });
 

@@ -54,10 +54,16 @@ describe.each(paths)("%s", (path) => {
         const counts = new Map<number, number>();
         for (const token of golden.history) counts.set(token, (counts.get(token) ?? 0) + 1);
         const history = [...counts].map(([token, count]) => [token, count, 0] as [number, number, number]);
-        const actual = distribution(logitsOf(golden.logits), { ...golden.options, history });
+        const row: SampleRow = { ...golden.options, history };
+        const actual = distribution(logitsOf(golden.logits), row);
         const expected = new Map<number, number>(
           golden.support.map((token: number, i: number) => [token, golden.probabilities[i]]),
         );
+        if (isBounded(row, golden.logits.length)) {
+          const { keptTokenIds } = one(logitsOf(golden.logits), { ...row, keptTokenIds: true });
+          const likely = golden.support.filter((_: number, i: number) => golden.probabilities[i] > 0);
+          expect(keptTokenIds).toEqual(likely.sort((a: number, b: number) => a - b));
+        }
         actual.forEach((probability, token) => {
           const wanted = expected.get(token) ?? 0;
           if (wanted < 1e-30 && probability < 1e-30) return;
@@ -136,10 +142,13 @@ describe.each(paths)("%s", (path) => {
     };
     const x = adjusted(logits.data.subarray(0, vocabulary), row);
     const kept = support(x, row);
+    row.keptTokenIds = isBounded(row, vocabulary);
+    const listed = options.temperature === 0 ? [kept[0]!] : [...kept].sort((a, b) => a - b);
     for (const chosen of [-1, first, second, kept[1]!, 4, 17, 5002]) {
       const result = one(logits, { ...row, chosen });
       const token = chosen >= 0 ? chosen : options.temperature === 0 ? kept[0]! : draw(x, kept, row);
       expect(result.token).toBe(token);
+      expect(result.keptTokenIds).toEqual(row.keptTokenIds ? listed : []);
       expect(Math.abs(result.logprob - (raw[token]! - logSumExp(raw)))).toBeLessThanOrEqual(LSE_BOUND);
       near(result.temperatureLogprob, x[token]! - logSumExp(x));
       if (options.temperature === 0) expect(result.samplingLogprob).toBe(token === kept[0] ? 0 : -Infinity);
@@ -172,6 +181,21 @@ describe.each(paths)("%s", (path) => {
     expect([9999, 10_000].map((token) => isKept(token, { topP: 0.5 }))).toEqual([true, false]);
     expect([0, 1].map((token) => isKept(token, { topP: 0 }))).toEqual([true, false]);
     expect(isKept(19_999, { minP: 1 })).toBe(true);
+  });
+
+  it("lists the kept tokens, thousands if need be, ties at the cut to the lower id", () => {
+    const flat = logitsOf(new Float32Array(20_000).fill(0.25));
+    const listed = (row: SampleRow, logits = flat) =>
+      one(logits, { temperature: 1, keptTokenIds: true, ...row }).keptTokenIds;
+    const first = (count: number) => [...Array(count).keys()];
+    expect(listed({ topK: 3 })).toEqual(first(3));
+    expect(listed({ topK: 3, banned: [0, 2], chosen: 9 })).toEqual([1, 3, 4]);
+    expect(listed({ topP: 0.5 })).toEqual(first(10_000));
+    expect(listed({ topP: 0 })).toEqual([0]);
+    expect(listed({ minP: 1 })).toEqual(first(20_000));
+    expect(listed({ temperature: 0, topK: 3, chosen: 9 })).toEqual([0]);
+    expect(listed({ temperature: 1e-44, topK: 3 }, logitsOf([1, 3, 3, 2]))).toEqual([1]);
+    expect(listed({ topK: 2, banned: [0, 1, 2] }, logitsOf([1, 2, 3]))).toEqual([]); // nothing is left
   });
 
   // On a device a distribution is asked token by token: too long for 20,000.
@@ -285,9 +309,9 @@ describe.each(paths)("%s", (path) => {
     const vocabulary = 9001;
     const options: SampleRow[] = [
       { temperature: 1, logprobs: true },
-      { temperature: 0, logprobs: true, topLogprobs: 5 },
-      { temperature: 0.8, topP: 0.9, logprobs: true },
-      { temperature: 1, topK: 50, minP: 0.01, logprobs: true },
+      { temperature: 0, logprobs: true, topLogprobs: 5, keptTokenIds: true },
+      { temperature: 0.8, topP: 0.9, logprobs: true, keptTokenIds: true },
+      { temperature: 1, topK: 50, minP: 0.01, logprobs: true, keptTokenIds: true },
       { temperature: 2, minP: 0.1, logprobs: true },
       { temperature: 1, history: [[5, 1, 1]], repetitionPenalty: 1.2, logprobs: true, tokenIds: [5, 6] },
       { temperature: 1, chosen: 77, logprobs: true },
@@ -321,6 +345,7 @@ describe.each(paths)("%s", (path) => {
       { minP: 2 },
       { repetitionPenalty: 0 },
       { presencePenalty: Infinity },
+      { keptTokenIds: true, temperature: 1, topK: 3 }, // no filter is on
     ];
     for (const row of bad) expect(() => one(logits, row)).toThrow(/sample: /);
   });
@@ -336,6 +361,10 @@ function distributionByScores(ops: Ops, logits: Floats, row: SampleRow): Float64
     result.finite ? Math.exp(result.samplingLogprob) : Number.NaN,
   );
 }
+
+/** Whether a greedy row or a filter leaves a list of kept tokens. */
+const isBounded = ({ temperature = 0, topK = 0, topP = 1, minP = 0 }: SampleRow, vocabulary: number) =>
+  temperature === 0 || (topK > 0 && topK < vocabulary) || topP < 1 || minP > 0;
 
 function near(actual: number, expected: number): void {
   if (expected === -Infinity) expect(actual).toBe(-Infinity);

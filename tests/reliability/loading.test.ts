@@ -109,6 +109,8 @@ describe("what the native side refuses by itself", () => {
       files,
       tensors,
       copyWeights: false,
+      profile: false,
+      debug: false,
       ranks: 1,
       prefixCache: true,
       computePath: "",
@@ -163,6 +165,9 @@ describe("what the native side refuses by itself", () => {
       { tokens: new Int32Array(60), maxTokens: 5 }, // the pool holds 64
       { maxTokens: -1 },
       { tokens: Int32Array.of(kTinyVocab) },
+      { outputTokens: Int32Array.of(kTinyVocab) },
+      { outputTokens: Int32Array.of(1, 2, 3, 4), maxTokens: 4 }, // nothing is left to sample
+      { outputTokens: Int32Array.of(1), maxTokens: 0 },
       { prefixRoot: new BigUint64Array(1) },
       { biasTokens: Int32Array.of(1, 2), biasValues: Float32Array.of(1) },
     ];
@@ -213,6 +218,7 @@ describe("what the native side refuses by itself", () => {
     stopTokenIds: new Int32Array(0),
     logprobs: false,
     topLogprobs: 0,
+    keptTokenIds: false,
     ...change,
   });
 });

@@ -23,7 +23,7 @@ export const kSamplingKeys = [
     "includeStop",
     "ignoreEos",
   ],
-  ...["logprobs", "topLogprobs", "promptLogprobs", "forcedTokens", "cacheSalt", "signal"],
+  ...["logprobs", "topLogprobs", "keptTokenIds", "promptLogprobs", "forcedTokens", "cacheSalt", "signal"],
 ];
 export const kScoreKeys = ["topLogprobs", "tokenIds", "from", "cacheSalt", "signal"];
 export const kPromptKeys = ["text", "tokens", "messages", "tools", "enableThinking", "chatTemplate"];

@@ -32,6 +32,7 @@ export interface MixtureReport {
   mixture: string;
   mismatches: string[];
   comparisons: number;
+  stepsAhead: number;
   preemptions: number;
   evictions: number;
   partialHits: number;
@@ -84,6 +85,8 @@ function samplingOf(random: () => number, index: number, vocab: number, maxToken
   };
   if (index % 2 === 0)
     Object.assign(options, { topK: pick(random, [0, 1, 20]), topP: pick(random, [1, 0.9]) });
+  const { temperature, topK, topP = 1 } = options;
+  options.keptTokenIds = temperature === 0 || Boolean(topK) || topP < 1;
   if (index % 3 === 1)
     Object.assign(options, { repetitionPenalty: 1.3, presencePenalty: 0.5, frequencyPenalty: 0.2 });
   if (index % 4 === 1) Object.assign(options, { minP: 0.05, minTokens: Math.min(4, maxTokens) });
@@ -185,9 +188,11 @@ export async function runMixture(
       }
       await Promise.all(open);
     }
-    const { preemptions, evictions, prefixHits, cachedTokens, aborts, maxBatch, blocks } = engine.stats();
+    const { stepsAhead, preemptions, evictions, prefixHits, cachedTokens, aborts, maxBatch, blocks } =
+      engine.stats();
     if (blocks.owned !== 0) mismatches.push(`${blocks.owned} blocks are still owned at the end`);
     const counts = {
+      stepsAhead,
       preemptions,
       evictions,
       partialHits: prefixHits.partial,

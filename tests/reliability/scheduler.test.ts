@@ -13,6 +13,8 @@ import { buildMutants, hasCompiler, kMutants, notice } from "./scheduler-mutants
 interface Sums {
   violation: string;
   steps: number;
+  /** Launched before the step before was collected. */
+  ahead: number;
   requests: number;
   finished: number;
   aborted: number;
@@ -36,6 +38,7 @@ it("the scheduler's model check finds nothing", { timeout: 600_000 }, () => {
   expect(sums.violation).toBe("");
   expect(sums.steps).toBeGreaterThanOrEqual(kSeeds * kSteps);
   expect(sums.steps).toBeGreaterThanOrEqual(200_000);
+  expect(sums.ahead).toBeGreaterThan(100_000);
   expect(sums.finished + sums.aborted).toBe(sums.requests);
   // A check of what never happens proves nothing.
   expect(sums.aborted).toBeGreaterThan(10_000);

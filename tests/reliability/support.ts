@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual } from "node:util";
 import { Engine, type Generation, type LoadOptions } from "lockstep";
-import { writeRandomCheckpoint } from "../model/random-checkpoint.js";
+import { type WriteOptions, writeRandomCheckpoint } from "../model/random-checkpoint.js";
 
 export const kDemoModel = fileURLToPath(new URL("../../examples/demo/model", import.meta.url));
 export const kDemoVocab = 704;
@@ -18,8 +18,11 @@ export const kEndless = { temperature: 0, ignoreEos: true };
 
 export const kTinyVocab = 64;
 
-/** A checkpoint of 30 KB with random weights, in a new directory; the caller removes it. Two ranks are possible. */
-export function writeTinyModel(context = 512): string {
+/**
+ * A checkpoint of 30 KB with random weights, in a new directory; the caller removes it. Two ranks are possible. `edit`
+ * changes the weights before they are written.
+ */
+export function writeTinyModel(context = 512, edit?: WriteOptions["edit"]): string {
   const directory = mkdtempSync(join(tmpdir(), "lockstep-tiny-"));
   const shape = {
     layers: 2,
@@ -31,7 +34,7 @@ export function writeTinyModel(context = 512): string {
     context,
     tied: false,
   };
-  writeRandomCheckpoint(directory, { ...shape, vocab: kTinyVocab });
+  writeRandomCheckpoint(directory, { ...shape, vocab: kTinyVocab }, edit && { edit });
   return directory;
 }
 
@@ -71,7 +74,14 @@ export async function until(condition: () => boolean, what: string, timeoutMs = 
 /** Everything in a Generation that the contract speaks of: not its usage, not how long it took. */
 export function whatCounts(generation: Generation | undefined): Partial<Generation> | undefined {
   if (!generation) return undefined;
-  const { usage: _usage, weightVersion: _version, toolCalls: _calls, error, ...rest } = generation;
+  const {
+    usage: _usage,
+    weightVersion: _version,
+    weightVersions: _spans,
+    toolCalls: _calls,
+    error,
+    ...rest
+  } = generation;
   return error ? { ...rest, error: error.code as unknown as NonNullable<Generation["error"]> } : rest;
 }
 

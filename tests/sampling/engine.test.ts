@@ -44,7 +44,9 @@ describe("what is reported of each token", () => {
   ];
 
   it.each(kOptions)("%o", async (given) => {
-    const options = { ...given, seed: 4, maxTokens: 16, logprobs: true, topLogprobs: 4 };
+    const { temperature, topK, topP, minP } = given;
+    const keptTokenIds = [topK, topP, minP].some((filter) => filter !== undefined) || temperature === 0;
+    const options = { ...given, seed: 4, maxTokens: 16, logprobs: true, topLogprobs: 4, keptTokenIds };
     const generation = await generate(options);
     const rows = await rawLogprobs(generation.tokens);
     generation.tokens.forEach((token, i) => {
@@ -75,6 +77,8 @@ describe("what is reported of each token", () => {
         );
       expect(Math.abs(probabilities.reduce((a, b) => a + b) - 1)).toBeLessThan(1e-4);
       const best = [...rows[i]!.entries()].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 4);
+      const kept = [...probabilities.keys()].filter((id) => probabilities[id]! > 0);
+      expect(generation.keptTokenIds?.[i]).toEqual(keptTokenIds ? kept : undefined);
       expect(generation.topLogprobs![i]).toEqual(best.map(([id, logprob]) => ({ token: id, logprob })));
     });
   });

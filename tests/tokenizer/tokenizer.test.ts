@@ -95,6 +95,89 @@ describe("the properties", () => {
   });
 });
 
+describe("the special tokens around a text", () => {
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false };
+  const text = { Sequence: { id: "A", type_id: 0 } };
+  const special = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
+  const template = (
+    single: unknown,
+    special_tokens: unknown = { "<|end|>": { ids: [300] }, b: { ids: [7, 8] } },
+  ) => ({
+    ...{ type: "TemplateProcessing", single, pair: [], special_tokens },
+  });
+  const around = async (post_processor: unknown, config: object = {}) => {
+    const files = {
+      "tokenizer.json": { ...tinyTokenizer(), post_processor },
+      "tokenizer_config.json": config,
+    };
+    return (await tiny(files)).specialTokensAround;
+  };
+
+  it("are the post-processor's, and encode adds none", async () => {
+    const end = template([text, special("<|end|>")]);
+    expect(await around(null)).toEqual({ before: [], after: [] });
+    expect(await around(byteLevel)).toEqual({ before: [], after: [] });
+    expect(await around(template([special("b"), text, special("<|end|>"), special("b")]))).toEqual({
+      before: [7, 8],
+      after: [300, 7, 8],
+    });
+    // As Qwen3-Embedding has it; of two templates the second goes around the first.
+    expect(await around({ type: "Sequence", processors: [byteLevel, end] })).toEqual({
+      before: [],
+      after: [300],
+    });
+    const both = [
+      template([special("<|end|>"), text, special("<|end|>")]),
+      template([special("b"), text, special("b")]),
+    ];
+    expect(await around({ type: "Sequence", processors: both })).toEqual({
+      before: [7, 8, 300],
+      after: [300, 7, 8],
+    });
+    const tokenizer = await tiny({ "tokenizer.json": { ...tinyTokenizer(), post_processor: end } });
+    expect(tokenizer.encode("hello")).toEqual([259]);
+  });
+
+  it("are the ones tokenizer_config.json names where the post-processor has none", async () => {
+    const named = { eos_token: "<|end|>", add_eos_token: true, bos_token: "<think>", add_bos_token: true };
+    expect(await around(null, named)).toEqual({ before: [301], after: [300] });
+    expect(await around(byteLevel, { ...named, add_bos_token: false })).toEqual({ before: [], after: [300] });
+    expect(await around(template([text, special("b")]), named)).toEqual({ before: [], after: [7, 8] });
+  });
+
+  it.each<[string, unknown, RegExp]>([
+    [
+      "of an unknown kind",
+      { type: "BertProcessing" },
+      /post_processor\.type is 'BertProcessing' \(string\); only /,
+    ],
+    [
+      "of a kind in a sequence",
+      { type: "Sequence", processors: [{}] },
+      /post_processor\.type is undefined; only /,
+    ],
+    [
+      "without a text",
+      template([special("b")]),
+      /post_processor\.single is .*, not a text among special tokens/,
+    ],
+    ["without a template", template(undefined), /post_processor\.single is undefined/],
+    ["of two texts", template([text, text]), /post_processor\.single/],
+    ["of a token that is nowhere", template([text, special("c")]), /post_processor\.single/],
+    [
+      "of a token without ids",
+      template([text, special("b")], { b: { ids: ["7"] } }),
+      /post_processor\.single/,
+    ],
+    ["of no objects", "TemplateProcessing", /post_processor\.type is undefined/],
+  ])("%s are refused", async (_, post_processor, message) => {
+    await expect(around(post_processor)).rejects.toMatchObject({
+      code: "INVALID_CHECKPOINT",
+      message: expect.stringMatching(message),
+    });
+  });
+});
+
 describe("the chat template's source", () => {
   const messages = [{ role: "user", content: "hi" }];
 

@@ -4,6 +4,7 @@
 #include "backend/registry.h"
 #include "comm/cuda/peer_comm.h"
 #include "ops/cuda/cuda_ops.h"
+#include "ops/cuda/floors.h"
 #include "ops/cuda/launch.h"
 
 namespace lockstep::cuda {
@@ -61,7 +62,8 @@ CudaStatus status() {
   return result;
 }
 
-constexpr CudaBackend kBackend = {kCudaBackendVersion, status, make_cuda_ops, make_peer_group};
+constexpr CudaBackend kBackend = {kCudaBackendVersion, status, make_cuda_ops, make_peer_group,
+                                  measure_cuda_floors};
 
 }  // namespace
 }  // namespace lockstep::cuda

@@ -19,7 +19,7 @@ constexpr int kWorkers = 2;  // the contract's R_max
 // Zeroed, of `device`; or of the host where both devices must reach it.
 Memory zeroed(size_t bytes, int device, bool on_host) {
   check(cudaSetDevice(device), "choosing the device");
-  Memory memory(bytes, on_host ? Place::kPinnedHost : Place::kDevice);
+  Memory memory(bytes, on_host);
   check(cudaMemset(memory.data(), 0, bytes), "zeroing memory for collectives");
   return memory;
 }

@@ -31,12 +31,16 @@ class CpuOps final : public Ops {
   size_t held_bytes() const noexcept override { return held_bytes_; }
   void reserve(const StepLimits&) override {}  // vectors grow with the first steps
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return host; }
+  Matrix<const BFloat16> replace(Matrix<const BFloat16>, Matrix<const BFloat16> host) override {
+    return host;
+  }
   void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
   void wait() override {}
   void begin_step(const StepArrays&) override {}
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override;
   void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override;
+  void read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override;
   void rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
                 float eps) override;
   void add_norm(Matrix<BFloat16> residual, Matrix<BFloat16> y, Matrix<const float> sum,

@@ -1,43 +1,26 @@
 // Construction of the CPU backend, its memory, and the verbs that only move or add rows.
 #include "ops/cpu/cpu_ops.h"
 
-#include <sys/mman.h>
-
-#include <cerrno>
 #include <cstring>
 
+#include "base/host_memory.h"
 #include "ops/cpu/cpu_backend.h"
 
 namespace lockstep {
 namespace {
 
-// Anonymous memory: zeroed, and committed page by page on first touch. `held` counts the bytes of all buffers.
-class MappedBuffer final : public Buffer {
+// `held` counts the bytes of all buffers.
+class HostBuffer final : public Buffer {
  public:
-  MappedBuffer(size_t bytes, size_t& held) : bytes_(bytes), held_(held) {
-    if (bytes == 0) return;
-    void* const address =
-        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (address == MAP_FAILED) {
-      throw Error("OUT_OF_MEMORY",
-                  "Cannot reserve " + std::to_string(bytes) + " bytes: " + std::strerror(errno));
-    }
-    data_ = static_cast<std::byte*>(address);
-    held_ += bytes_;
-  }
-  ~MappedBuffer() override {
-    if (data_ == nullptr) return;
-    munmap(data_, bytes_);
-    held_ -= bytes_;
-  }
-  MappedBuffer(const MappedBuffer&) = delete;
-  MappedBuffer& operator=(const MappedBuffer&) = delete;
-  std::byte* data() noexcept override { return data_; }
-  size_t size_bytes() const noexcept override { return bytes_; }
+  HostBuffer(size_t bytes, size_t& held) : memory_(bytes, true), held_(held) { held_ += bytes; }
+  ~HostBuffer() override { held_ -= memory_.size_bytes(); }
+  HostBuffer(const HostBuffer&) = delete;
+  HostBuffer& operator=(const HostBuffer&) = delete;
+  std::byte* data() noexcept override { return memory_.data(); }
+  size_t size_bytes() const noexcept override { return memory_.size_bytes(); }
 
  private:
-  std::byte* data_ = nullptr;
-  const size_t bytes_;
+  HostMemory memory_;
   size_t& held_;
 };
 
@@ -50,7 +33,7 @@ CpuOps::CpuOps(const KernelTable& kernels, int threads)
       sampler_(kernels, pool_) {}
 
 std::unique_ptr<Buffer> CpuOps::allocate(size_t bytes) {
-  return std::make_unique<MappedBuffer>(bytes, held_bytes_);
+  return std::make_unique<HostBuffer>(bytes, held_bytes_);
 }
 
 void CpuOps::copy_rows(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat16> x,
@@ -76,6 +59,10 @@ void CpuOps::embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<c
 
 void CpuOps::gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) {
   copy_rows("gather_rows", y, x, rows);
+}
+
+void CpuOps::read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) {
+  copy_rows("read_rows", y, x, rows);
 }
 
 }  // namespace lockstep

@@ -101,12 +101,14 @@ double measure_multiply_adds(ThreadPool& pool, const KernelTable& kernels) {
 
 }  // namespace
 
-Floors measure_floors(const std::string& path, int threads, size_t buffer_bytes) {
+Floors measure_cpu_floors(const std::string& path, int threads, size_t buffer_bytes) {
   const KernelTable& kernels = find_kernels(path);
-  if (threads < 1) throw Error("ENGINE_FAILED", "measure_floors: threads must be 1 or more");
+  if (threads < 1) throw Error("ENGINE_FAILED", "measure_cpu_floors: threads must be 1 or more");
   try {
     ThreadPool pool(threads);
-    return {measure_reading(pool, buffer_bytes), measure_multiply_adds(pool, kernels)};
+    return {.read_bytes_per_second = measure_reading(pool, buffer_bytes),
+            .flops_per_second = measure_multiply_adds(pool, kernels),
+            .buffer_bytes = buffer_bytes};
   } catch (const std::bad_alloc&) {
     throw Error("OUT_OF_MEMORY", "No memory for a buffer of " + std::to_string(buffer_bytes) + " bytes");
   }

@@ -96,6 +96,7 @@ class Sampler {
 
   void sample_row(SampleResult& result, const Row& row);
   void list_logprobs(SampleResult& result, const Row& row, double log_sum_exp);
+  void list_kept(std::vector<int32_t>& ids, const Distribution& d, const Row& row);
   void adjust(const Row& row);
   float raw_logit(const Row& row, int32_t token) const;
   Totals reduce(const Row& row, float temperature, bool want_sum);

@@ -81,6 +81,7 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
     results[i] = {};
     results[i].top.reserve(static_cast<size_t>(std::clamp(rows[i].top_logprobs, 0, vocabulary)));
     results[i].token_id_logprobs.reserve(rows[i].token_ids.size());
+    results[i].kept_token_ids.reserve(static_cast<size_t>(rows[i].most_kept(vocabulary)));
   }
   const auto one = [&](int64_t i, int worker, bool spread) {
     const size_t index = static_cast<size_t>(i), w = static_cast<size_t>(worker);
@@ -93,6 +94,8 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
     pool_.for_each(std::ssize(rows), {.flops = 30 * logits_in_all},
                    [&](int64_t i, int worker) { one(i, worker, false); });
   }
+  // Room for a whole vocabulary was address space so far; most of the time little of it was used.
+  for (SampleResult& result : results) result.kept_token_ids.shrink_to_fit();
 }
 
 void Sampler::sample_row(SampleResult& result, const Row& row) {
@@ -110,6 +113,7 @@ void Sampler::sample_row(SampleResult& result, const Row& row) {
     result.all_banned = true;
     return;
   }
+  if (options.kept_token_ids) list_kept(result.kept_token_ids, d, row);
   const int32_t token = options.chosen >= 0 ? options.chosen : draw(d, row);
   result.token = token;
   if (!options.logprobs) return;
@@ -171,6 +175,13 @@ void Sampler::list_logprobs(SampleResult& result, const Row& row, double log_sum
   }
 }
 
+void Sampler::list_kept(std::vector<int32_t>& ids, const Distribution& d, const Row& row) {
+  if (d.greedy) return ids.push_back(d.totals.argmax);
+  const Candidate* const kept = row.scratch.candidates.get();
+  for (int i = 0; i < d.kept; ++i) ids.push_back(kept[i].token);
+  std::sort(ids.begin(), ids.end());
+}
+
 // Penalties (repetition as transformers, the others as vLLM), bias, banned tokens; what was there is kept.
 void Sampler::adjust(const Row& row) {
   const SampleRow& o = row.options;
@@ -208,7 +219,7 @@ bool Sampler::distribution_of(Distribution& d, const Row& row, bool want_sum) {
   d = {};
   d.temperature = o.temperature > 0 ? o.temperature : 1.0f;
   d.greedy = o.temperature == 0;
-  const bool nucleus_of_all = o.top_p < 1 && !(o.top_k > 0 && o.top_k < row.vocabulary);
+  const bool nucleus_of_all = o.top_p < 1 && !o.limits_k(row.vocabulary);
   want_sum = want_sum || (!d.greedy && nucleus_of_all);
   d.totals = reduce(row, d.temperature, want_sum);
   if (!d.greedy && std::isinf(d.totals.max)) {
@@ -230,8 +241,8 @@ void Sampler::filter(Distribution& d, const Row& row) {
   const auto weight = [&](int i) {
     return det_exp(static_cast<double>(kept[i].value) - static_cast<double>(d.totals.max));
   };
-  const bool top_k = o.top_k > 0 && o.top_k < row.vocabulary;
-  d.filtered = top_k || o.top_p < 1 || o.min_p > 0;
+  const bool top_k = o.limits_k(row.vocabulary);
+  d.filtered = o.filtered(row.vocabulary);
   if (!d.filtered) return;
 
   if (top_k) {

@@ -14,8 +14,7 @@ namespace {
 // `held` counts the bytes of all buffers.
 class DeviceBuffer final : public Buffer {
  public:
-  DeviceBuffer(size_t bytes, cudaStream_t stream, size_t& held)
-      : memory_(bytes, Place::kDevice), held_(held) {
+  DeviceBuffer(size_t bytes, cudaStream_t stream, size_t& held) : memory_(bytes, false), held_(held) {
     if (bytes > 0) check(cudaMemsetAsync(memory_.data(), 0, bytes, stream), "zeroing memory");
     held_ += bytes;
   }
@@ -35,10 +34,11 @@ constexpr int64_t kPieceElements = 8;  // BF16 values in 16 bytes: placed rows s
 
 }  // namespace
 
-CudaOps::CudaOps(int device, std::string path) : device_(device), path_(std::move(path)) {
+CudaOps::CudaOps(int device, std::string path, bool profile) : device_(device), path_(std::move(path)) {
   use_device();
   stream_.open(device_);
   linear_words_ = allocate(linear_words(stream_) * sizeof(uint32_t));
+  if (profile) stream_.set_profiler(profiler_.emplace());
 }
 
 CudaOps::~CudaOps() {
@@ -57,6 +57,12 @@ void CudaOps::wait() {
   uploader_.reset();
 }
 
+std::vector<KernelProfile> CudaOps::profile() {
+  if (!profiler_) return {};
+  synchronize();
+  return profiler_->collect();
+}
+
 std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
   use_device();
   return std::make_unique<DeviceBuffer>(bytes, stream_.get(), held_bytes_);
@@ -64,7 +70,7 @@ std::unique_ptr<Buffer> CudaOps::allocate(size_t bytes) {
 
 size_t CudaOps::held_bytes() const noexcept {
   size_t bytes = held_bytes_ + sampler_.device_bytes();
-  for (const Growing* own : {&step_device_, &tiles_device_, &workspace_, &inv_freq_device_})
+  for (const Growing* own : {&step_device_, &tiles_device_, &sampled_device_, &workspace_, &inv_freq_device_})
     bytes += own->size_bytes();
   return bytes;
 }
@@ -83,30 +89,40 @@ void CudaOps::reserve(const StepLimits& limits) {
   // As begin_step() packs them: slots; tokens, positions and head rows; block numbers.
   const size_t step_bytes =
       tokens * (sizeof(int64_t) + 3 * sizeof(int32_t)) + sequences * blocks_each * sizeof(int32_t);
-  step_host_.at_least(step_bytes);
   step_device_.at_least(step_bytes);
-  tiles_host_.at_least(tokens * sizeof(AttentionTile));
   tiles_device_.at_least(tokens * sizeof(AttentionTile));
+  sampled_device_.at_least(tokens * sizeof(int32_t));
+  for (OpenStep& step : steps_) {
+    step.arrays.at_least(step_bytes);
+    step.tiles.at_least(tokens * sizeof(AttentionTile));
+    sampler_.reserve(step.samples, limits);
+  }
   inv_freq_device_.at_least(static_cast<size_t>(limits.head_dim) / 2 * sizeof(float));
   workspace_.at_least(static_cast<size_t>(attention_workspace(most_partials(), limits.head_dim)) *
                       sizeof(float));
-  sampler_.reserve(limits);
 }
 
 // Rows get a stride of whole 16 bytes, their tails are zero.
 Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
-  use_device();
   auto& [buffer, stride] = placed_[{host.data, host.rows, host.cols, host.stride}];
-  if (buffer == nullptr) {
+  const bool known = buffer != nullptr;
+  if (!known) {
     stride = (host.cols + kPieceElements - 1) / kPieceElements * kPieceElements;
-    const auto bytes = [](int64_t elements) { return static_cast<size_t>(elements) * sizeof(BFloat16); };
-    auto copy = allocate(bytes(host.rows * stride));
-    if (!uploader_) uploader_.emplace(device_, stream_.get());
-    uploader_->copy(copy->data(), bytes(stride), reinterpret_cast<const std::byte*>(host.data),
-                    bytes(host.stride), bytes(host.cols), static_cast<size_t>(host.rows));
-    buffer = std::move(copy);
+    buffer = allocate(static_cast<size_t>(host.rows * stride) * sizeof(BFloat16));
   }
-  return {reinterpret_cast<const BFloat16*>(buffer->data()), host.rows, host.cols, stride};
+  const Matrix<const BFloat16> placed(reinterpret_cast<const BFloat16*>(buffer->data()), host.rows, host.cols,
+                                      stride);
+  return known ? placed : replace(placed, host);
+}
+
+Matrix<const BFloat16> CudaOps::replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) {
+  use_device();
+  if (!uploader_) uploader_.emplace(device_, stream_.get());
+  const auto bytes = [](int64_t elements) { return static_cast<size_t>(elements) * sizeof(BFloat16); };
+  uploader_->copy(reinterpret_cast<std::byte*>(const_cast<BFloat16*>(placed.data)), bytes(placed.stride),
+                  reinterpret_cast<const std::byte*>(host.data), bytes(host.stride), bytes(host.cols),
+                  static_cast<size_t>(host.rows));
+  return placed;
 }
 
 void CudaOps::upload(void* device, const void* host, size_t bytes) {
@@ -123,11 +139,35 @@ void CudaOps::download(void* host, const void* device, size_t bytes) {
 
 // ---- the step's arrays ----
 
+// Waits until the device has done with the step, and hands its results out.
+void CudaOps::finish(OpenStep& step) {
+  if (!step.open) return;
+  if (&step == &steps_[turn_] && step.samples.empty())
+    synchronize();  // nothing has marked its end yet
+  else
+    step.done.wait();
+  step.samples.read();
+  step.open = false;
+}
+
+void CudaOps::collect() {
+  use_device();
+  OpenStep& before = steps_[1 - turn_];
+  finish(before.open ? before : steps_[turn_]);
+}
+
 void CudaOps::begin_step(const StepArrays& step) {
-  // The last step may still be reading this buffer. Overlapped steps will need two of them, in turn.
-  synchronize();
+  use_device();
   stream_.begin_step(std::ssize(step.tokens) <= kKeptTokens);
+  OpenStep& before = steps_[turn_];
+  if (before.open && before.samples.empty()) before.done.record(stream_.get());  // else sample() has
+  turn_ = 1 - turn_;
+  OpenStep& mine = steps_[turn_];
+  finish(mine);  // the step before the last; collected long ago, where somebody waits for results
+  mine.open = true;
+  const int32_t sampled = step_.sampled;
   step_ = {};
+  step_.sampled_before = sampled;
   step_.host = step;
   blocks_.clear();
   slots_.assign(step.tokens.size(), -1);
@@ -163,7 +203,7 @@ void CudaOps::begin_step(const StepArrays& step) {
   size_t bytes = 0;
   for (const Piece& p : pieces) bytes += p.bytes;
   if (bytes == 0) return;
-  std::byte *const host = step_host_.at_least(bytes), *const device = step_device_.at_least(bytes);
+  std::byte *const host = mine.arrays.at_least(bytes), *const device = step_device_.at_least(bytes);
   size_t at = 0;
   for (const Piece& p : pieces) {  // slots first: the only 8-byte values
     if (p.bytes > 0) std::memcpy(host + at, p.from, p.bytes);
@@ -208,14 +248,15 @@ void CudaOps::build_tiles(int32_t group, int32_t head_dim) {
   step_.max_splits = static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(step_.max_splits)));
   const size_t bytes = tiles_.size() * sizeof(AttentionTile);
   if (bytes == 0) return;
-  std::memcpy(tiles_host_.at_least(bytes), tiles_.data(), bytes);
-  check(cudaMemcpyAsync(tiles_device_.at_least(bytes), tiles_host_.data(), bytes, cudaMemcpyHostToDevice,
+  Growing& host = steps_[turn_].tiles;
+  std::memcpy(host.at_least(bytes), tiles_.data(), bytes);
+  check(cudaMemcpyAsync(tiles_device_.at_least(bytes), host.data(), bytes, cudaMemcpyHostToDevice,
                         stream_.ahead()),
         "sending tiles");
 }
 
-std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path) {
-  return std::make_unique<CudaOps>(device, path);
+std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path, bool profile) {
+  return std::make_unique<CudaOps>(device, path, profile);
 }
 
 }  // namespace lockstep::cuda

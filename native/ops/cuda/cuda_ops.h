@@ -7,7 +7,7 @@
 
 namespace lockstep::cuda {
 
-// An Ops on device `device`; `path` is what its compute_path() says.
-std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path);
+// An Ops on device `device`; `path` is what its compute_path() says. `profile`: Ops::profile() tells.
+std::unique_ptr<Ops> make_cuda_ops(int device, const std::string& path, bool profile);
 
 }  // namespace lockstep::cuda

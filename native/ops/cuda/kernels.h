@@ -39,8 +39,10 @@ void linear_rounded(const LinearCall& call, Stream& stream);  // BF16 outputs
 void linear_gate_up(const LinearCall& call,
                     Stream& stream);  // rows[0] gate, rows[1] up; y of rows[0], BF16
 
-// y[i] = x[rows[i]]. y [count, cols], rows [count] on the device.
-void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, Stream& stream);
+// y[i] = x[rows[i]]. y [count, cols], rows [count] on the device. A row that is unsampled(j) is sampled[j], or 0
+// where that is none.
+void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, const int32_t* sampled,
+               Stream& stream);
 
 // y += x.
 void add_rows(Matrix<float> y, Matrix<const float> x, Stream& stream);

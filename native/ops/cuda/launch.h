@@ -19,11 +19,12 @@ class Spoiled {
     const std::lock_guard lock(get().mutex_);
     return get().reason_;
   }
-  // Asks CUDA whether the error stays.
-  static void look(const std::string& error) {
-    if (cudaFree(nullptr) == cudaSuccess) return;
+  // Asks CUDA whether the error stays. What to say: the error, or the first of those that stay.
+  static std::string cause(const std::string& error) {
+    if (cudaFree(nullptr) == cudaSuccess) return error;
     const std::lock_guard lock(get().mutex_);
     if (get().reason_.empty()) get().reason_ = error;
+    return get().reason_;
   }
 
  private:
@@ -40,8 +41,7 @@ inline void check(cudaError_t error, const char* what) {
   (void)cudaGetLastError();
   const std::string text = std::string("CUDA: ") + what + ": " + cudaGetErrorString(error);
   if (error == cudaErrorMemoryAllocation) throw Error("OUT_OF_MEMORY", text);
-  Spoiled::look(text);
-  throw Error("ENGINE_FAILED", text);
+  throw Error("ENGINE_FAILED", Spoiled::cause(text));
 }
 
 template <class... Parameters, class... Arguments>

@@ -328,6 +328,8 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) linear_kernel(const L
 
 // ---- launchers ----
 
+constexpr const char* kNames[] = {"linear", "linear_rounded", "linear_gate_up"};  // by Output
+
 // Tiles of two parts, up to which each part of a tile has a block of its own.
 int64_t most_split_tiles(const Stream& stream) { return int64_t{2} * stream.multiprocessors(); }
 
@@ -340,15 +342,16 @@ template <class T, Output kOutput>
 void launch_tile(const LinearCall& c, int64_t rows, Stream& stream) {
   const bool split = T::kSliceWarps == 1 && kOutput == Output::kFloat && c.parts == 2 && c.words != nullptr &&
                      count_tiles<T>(c, rows) <= most_split_tiles(stream);
-  launch(
-      {.name = "linear",
-       .grid = dim3(ceil_div(c.tokens, T::kTokens), ceil_div(rows, T::kRows), split ? 2 : 1),
-       .block = dim3(T::kThreads),
-       .shared_bytes = sizeof(typename T::Shared),
-       .stream = stream,
-       .bytes = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows + c.tokens),
-       .flops = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows) * static_cast<double>(c.tokens)},
-      linear_kernel<T, kOutput>, c);
+  launch({.name = kNames[static_cast<int>(kOutput)],
+          .grid = dim3(ceil_div(c.tokens, T::kTokens), ceil_div(rows, T::kRows), split ? 2 : 1),
+          .block = dim3(T::kThreads),
+          .shared_bytes = sizeof(typename T::Shared),
+          .stream = stream,
+          .bytes = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows + c.tokens),
+          .flops = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows) * static_cast<double>(c.tokens),
+          .weight_rows = rows,
+          .weight_cols = c.k},
+         linear_kernel<T, kOutput>, c);
 }
 
 template <class T>

@@ -192,15 +192,16 @@ __global__ void __launch_bounds__(kThreads, 1) linear_sm90_kernel(const LinearCa
 
 template <Output kOutput>
 bool launch_tiles(const LinearCall& c, int64_t rows, Stream& stream) {
-  launch(
-      {.name = "linear_sm90",
-       .grid = dim3(ceil_div(c.tokens, kTokens), ceil_div(rows, kRows)),
-       .block = dim3(kThreads),
-       .shared_bytes = sizeof(Shared),
-       .stream = stream,
-       .bytes = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows + c.tokens),
-       .flops = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows) * static_cast<double>(c.tokens)},
-      linear_sm90_kernel<kOutput>, c);
+  launch({.name = "linear_sm90",
+          .grid = dim3(ceil_div(c.tokens, kTokens), ceil_div(rows, kRows)),
+          .block = dim3(kThreads),
+          .shared_bytes = sizeof(Shared),
+          .stream = stream,
+          .bytes = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows + c.tokens),
+          .flops = 2.0 * static_cast<double>(c.k) * static_cast<double>(rows) * static_cast<double>(c.tokens),
+          .weight_rows = rows,
+          .weight_cols = c.k},
+         linear_sm90_kernel<kOutput>, c);
   return true;
 }
 

@@ -164,7 +164,7 @@ void rms_norm(Matrix<uint16_t> y, Matrix<uint16_t> x, Matrix<const float> sum, c
                       .block = dim3(is_short ? 32 : kNormThreads),
                       .shared_bytes = sizeof(NormShared),
                       .stream = stream,
-                      .bytes = (sum.data == nullptr ? 4.0 : 12.0) * elements,
+                      .bytes = (sum.data == nullptr ? 4.0 : 10.0) * elements,
                       .flops = 4.0 * elements};
   if (is_short)
     launch(how, short_norm_kernel, call);

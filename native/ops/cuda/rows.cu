@@ -9,9 +9,12 @@ namespace lockstep::cuda {
 namespace {
 
 // Grid: a block a row.
-__global__ void copy_rows_kernel(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows) {
+__global__ void copy_rows_kernel(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows,
+                                 const int32_t* sampled) {
   begin_kernel();
-  const uint16_t* const from = x.data + int64_t{rows[blockIdx.x]} * x.stride;
+  int32_t row = rows[blockIdx.x];
+  if (row < 0) row = sampled[-1 - row];
+  const uint16_t* const from = x.data + int64_t{row < 0 ? 0 : row} * x.stride;
   uint16_t* const to = y.data + int64_t{blockIdx.x} * y.stride;
   for (int64_t i = threadIdx.x; i < x.cols; i += blockDim.x) to[i] = from[i];
 }
@@ -37,7 +40,8 @@ void add_rows(Matrix<float> y, Matrix<const float> x, Stream& stream) {
          add_rows_kernel, y, x);
 }
 
-void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, Stream& stream) {
+void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows, const int32_t* sampled,
+               Stream& stream) {
   launch({.name = "copy_rows",
           .grid = dim3(static_cast<unsigned>(y.rows)),
           .block = dim3(128),
@@ -45,7 +49,7 @@ void copy_rows(Matrix<uint16_t> y, Matrix<const uint16_t> x, const int32_t* rows
           .stream = stream,
           .bytes = 4.0 * static_cast<double>(y.rows * y.cols),
           .flops = 0},
-         copy_rows_kernel, y, x, rows);
+         copy_rows_kernel, y, x, rows, sampled);
 }
 
 }  // namespace lockstep::cuda

@@ -26,7 +26,7 @@ struct Carver {
 // Whether the row's kept tokens must be put in order.
 bool needs_order(const SampleRow& row, int32_t vocabulary) {
   if (row.top_logprobs > 0) return true;
-  return row.temperature > 0 && ((row.top_k > 0 && row.top_k < vocabulary) || row.top_p < 1 || row.min_p > 0);
+  return row.temperature > 0 && row.filtered(vocabulary);
 }
 
 SamplingCall call_of_size(int32_t rows, int32_t vocabulary) {
@@ -57,6 +57,26 @@ size_t carve_output(SamplingCall& call, std::byte* memory, size_t lists) {
   return carver.used;
 }
 
+SampleResult read_result(const SamplingCall& call, const DeviceRow& row, const DeviceResult& from) {
+  SampleResult result;
+  result.finite = from.finite != 0;
+  result.all_banned = from.all_banned != 0;
+  if (!result.finite || result.all_banned) return result;
+  result.token = from.token;
+  result.logprob = from.logprob;
+  result.temperature_logprob = from.temperature_logprob;
+  result.sampling_logprob = from.sampling_logprob;
+  const int32_t* const tokens = call.list_tokens + row.lists_at;
+  const double* const logprobs = call.list_logprobs + row.lists_at;
+  for (int32_t j = 0; j < from.top_count; ++j) result.top.push_back({tokens[j], logprobs[j]});
+  result.token_id_logprobs.assign(logprobs + row.top_logprobs, logprobs + row.top_logprobs + row.ids);
+  if (row.kept_at < 0) return result;
+  const int32_t* const kept = call.kept_ids + row.kept_at;
+  result.kept_token_ids.assign(kept, kept + from.kept_count);
+  std::ranges::sort(result.kept_token_ids);
+  return result;
+}
+
 size_t key_bytes(const SamplingCall& call, int32_t ordered) {
   return static_cast<size_t>(ordered) * static_cast<size_t>(call.key_stride) * sizeof(uint64_t);
 }
@@ -64,43 +84,33 @@ size_t key_bytes(const SamplingCall& call, int32_t ordered) {
 }  // namespace
 
 // With penalties over a whole context and the most likely tokens of the longest list that the API allows.
-void Sampler::reserve(const StepLimits& limits) {
+void Sampler::reserve(OpenSamples& samples, const StepLimits& limits) {
   constexpr size_t kLongestList = 1024;
   SamplingCall call = call_of_size(limits.logit_rows, limits.vocabulary);
   const size_t rows = static_cast<size_t>(limits.logit_rows);
   const size_t history = rows * static_cast<size_t>(std::min(limits.context, limits.vocabulary));
   const size_t input_bytes = rows * sizeof(DeviceRow) + history * sizeof(TokenCount);
   const size_t output_bytes = carve_output(call, nullptr, rows * kLongestList);
-  input_host_->at_least(input_bytes);
-  input_device_->at_least(input_bytes);
-  work_->at_least(carve_work(call, nullptr, history));
-  keys_->at_least(key_bytes(call, limits.logit_rows));
-  output_host_->at_least(output_bytes);
-  output_device_->at_least(output_bytes);
+  samples.input_.reserve(input_bytes);
+  input_device_.at_least(input_bytes);
+  work_.at_least(carve_work(call, nullptr, history));
+  keys_.at_least(key_bytes(call, limits.logit_rows));
+  samples.output_.reserve(output_bytes);
+  output_device_.at_least(output_bytes);
 }
-
-Sampler::Sampler()
-    : input_host_(std::make_unique<Growing>(Place::kPinnedHost)),
-      input_device_(std::make_unique<Growing>(Place::kDevice)),
-      work_(std::make_unique<Growing>(Place::kDevice)),
-      keys_(std::make_unique<Growing>(Place::kDevice)),
-      output_host_(std::make_unique<Growing>(Place::kPinnedHost)),
-      output_device_(std::make_unique<Growing>(Place::kDevice)) {}
-Sampler::~Sampler() = default;
 
 size_t Sampler::device_bytes() const {
-  return input_device_->size_bytes() + work_->size_bytes() + keys_->size_bytes() +
-         output_device_->size_bytes();
+  return input_device_.size_bytes() + work_.size_bytes() + keys_.size_bytes() + output_device_.size_bytes();
 }
 
-void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows,
-                     Stream& stream) {
+void Sampler::sample(OpenSamples& samples, std::span<SampleResult> results, Matrix<float> logits,
+                     std::span<const SampleRow> rows, int32_t* sampled, Stream& stream) {
   const int32_t vocabulary = static_cast<int32_t>(logits.cols), count = static_cast<int32_t>(rows.size());
   for (const SampleRow& row : rows) check_sample_row(row, vocabulary);
   if (rows.empty()) return;
   rows_.clear();
   words_.clear();
-  int32_t originals = 0, lists = 0, ordered = 0;
+  int32_t originals = 0, lists = 0, ordered = 0, kept = 0;
   bool drawn = false;
   const auto append = [&](auto list) {  // of 32-bit words
     const int32_t at = static_cast<int32_t>(words_.size());
@@ -128,17 +138,30 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
     d.originals_at = originals, originals += d.history + d.bias + d.banned;
     d.lists_at = lists, lists += d.top_logprobs + d.ids;
     d.candidates = needs_order(row, vocabulary) ? ordered++ : -1;
+    d.kept_at = row.kept_token_ids ? kept : -1, kept += row.most_kept(vocabulary);
     drawn = drawn || row.temperature > 0;
     rows_.push_back(d);
   }
 
   SamplingCall call = call_of_size(count, vocabulary);
   call.logits = logits.data, call.stride = logits.stride;
-  const size_t R = rows.size();
+  call.sampled = sampled;
+  const size_t row_bytes = rows_.size() * sizeof(DeviceRow);
+  const size_t input_bytes = row_bytes + words_.size() * sizeof(int32_t);
+  const size_t originals_count = static_cast<size_t>(originals), list_count = static_cast<size_t>(lists);
+  const size_t output_bytes = carve_output(call, nullptr, list_count);
+  const size_t kept_bytes = static_cast<size_t>(kept) * sizeof(int32_t);
+  if (!samples.input_.has_room(input_bytes) || !samples.output_.has_room(output_bytes) ||
+      !samples.kept_.has_room(kept_bytes)) {
+    stream.synchronize();
+    samples.read();
+  }
+  std::byte* const host = samples.input_.take(input_bytes);
+  std::byte* const output_host = samples.output_.take(output_bytes);
+  auto* const kept_ids = reinterpret_cast<int32_t*>(samples.kept_.take(kept_bytes));
+  samples.calls_.push_back({results, host, output_host, list_count, kept_ids});
 
-  const size_t row_bytes = R * sizeof(DeviceRow), input_bytes = row_bytes + words_.size() * sizeof(int32_t);
-  std::byte *const host = input_host_->at_least(input_bytes), *const input =
-                                                                  input_device_->at_least(input_bytes);
+  std::byte* const input = input_device_.at_least(input_bytes);
   std::memcpy(host, rows_.data(), row_bytes);
   if (!words_.empty()) std::memcpy(host + row_bytes, words_.data(), input_bytes - row_bytes);
   check(cudaMemcpyAsync(input, host, input_bytes, cudaMemcpyHostToDevice, stream.ahead()),
@@ -146,38 +169,33 @@ void Sampler::sample(std::span<SampleResult> results, Matrix<float> logits, std:
   call.options = reinterpret_cast<const DeviceRow*>(input);
   call.words = reinterpret_cast<const int32_t*>(input + row_bytes);
 
-  const size_t originals_count = static_cast<size_t>(originals), list_count = static_cast<size_t>(lists);
-  carve_work(call, work_->at_least(carve_work(call, nullptr, originals_count)), originals_count);
-  const size_t output_bytes = carve_output(call, nullptr, list_count);
-  std::byte* const output_host = output_host_->at_least(output_bytes);
-  std::byte* const output = output_device_->at_least(output_bytes);
+  carve_work(call, work_.at_least(carve_work(call, nullptr, originals_count)), originals_count);
+  std::byte* const output = output_device_.at_least(output_bytes);
   carve_output(call, output, list_count);
-  if (ordered > 0) call.keys = reinterpret_cast<uint64_t*>(keys_->at_least(key_bytes(call, ordered)));
+  if (kept > 0) call.kept_ids = kept_ids;
+  if (ordered > 0) call.keys = reinterpret_cast<uint64_t*>(keys_.at_least(key_bytes(call, ordered)));
 
-  cuda::sample(call, {.lists = lists > 0, .order = ordered > 0, .adjusted = originals > 0, .drawn = drawn},
-               stream);
+  cuda::sample(
+      call,
+      {.lists = lists > 0, .order = ordered > 0, .adjusted = originals > 0, .drawn = drawn, .kept = kept > 0},
+      stream);
   check(cudaMemcpyAsync(output_host, output, output_bytes, cudaMemcpyDeviceToHost, stream.get()),
         "reading samples");
-  stream.synchronize();
+}
 
-  carve_output(call, output_host, list_count);
-  for (size_t i = 0; i < R; ++i) {
-    const DeviceResult& from = call.results[i];
-    const DeviceRow& row = rows_[i];
-    SampleResult& to = results[i];
-    to = {};
-    to.finite = from.finite != 0;
-    to.all_banned = from.all_banned != 0;
-    if (!to.finite || to.all_banned) continue;
-    to.token = from.token;
-    to.logprob = from.logprob;
-    to.temperature_logprob = from.temperature_logprob;
-    to.sampling_logprob = from.sampling_logprob;
-    const int32_t* const tokens = call.list_tokens + row.lists_at;
-    const double* const logprobs = call.list_logprobs + row.lists_at;
-    for (int32_t j = 0; j < from.top_count; ++j) to.top.push_back({tokens[j], logprobs[j]});
-    to.token_id_logprobs.assign(logprobs + row.top_logprobs, logprobs + row.top_logprobs + row.ids);
+void OpenSamples::read() {
+  for (const auto& [results, input, output, lists, kept_ids] : calls_) {
+    const auto* const rows = reinterpret_cast<const DeviceRow*>(input);
+    SamplingCall call = {};
+    call.rows = static_cast<int32_t>(results.size());
+    call.kept_ids = kept_ids;
+    carve_output(call, output, lists);
+    for (size_t i = 0; i < results.size(); ++i) results[i] = read_result(call, rows[i], call.results[i]);
   }
+  calls_.clear();
+  input_.give_back();
+  output_.give_back();
+  kept_.give_back();
 }
 
 }  // namespace lockstep::cuda

@@ -5,17 +5,16 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
+#include "ops/cuda/memory.h"
 #include "ops/ops.h"
 #include "ops/sampling.h"
 #include "ops/tensor.h"
 
 namespace lockstep::cuda {
 
-class Growing;
 class Stream;
 
 constexpr int kLogitChunk = 4096;  // tokens per chunk of log-sum-exp, by absolute token id
@@ -32,10 +31,11 @@ struct DeviceRow {
   int32_t originals_at;  // in SamplingCall::originals
   int32_t lists_at;      // in SamplingCall::list_*: top_logprobs entries, then ids
   int32_t candidates;    // row of SamplingCall::keys; -1 where the row needs no order
+  int32_t kept_at;       // in SamplingCall::kept_ids; -1 where they are not asked for
 };
 
 struct DeviceResult {
-  int32_t token, finite, all_banned, top_count;
+  int32_t token, finite, all_banned, top_count, kept_count;
   double logprob, temperature_logprob, sampling_logprob;
 };
 
@@ -76,28 +76,52 @@ struct SamplingCall {
   DeviceResult* results;  // [rows]
   int32_t* list_tokens;
   double* list_logprobs;
+  // What filters left, unordered: pinned host memory, since there is room for whole vocabularies, and mostly
+  // little to send.
+  int32_t* kept_ids;
+  int32_t* sampled;  // [rows]: the tokens again, for the next step's embedding; -1 where there is none
 };
 struct SamplingNeeds {  // of some row
   bool lists, order;    // log probabilities of other tokens; tokens in their order
   bool adjusted;        // a penalty, bias or ban
   bool drawn;           // a temperature above 0
+  bool kept;            // a list of kept tokens
 };
 // Launches everything; results are there once the stream has got so far.
 void sample(const SamplingCall& call, const SamplingNeeds& needs, Stream& stream);
 
+// What a step has been asked to sample, in pinned memory: options on their way to the device, results on their
+// way back.
+class OpenSamples {
+ public:
+  bool empty() const { return calls_.empty(); }
+  // Hands out all results. The device must have sent them.
+  void read();
+
+ private:
+  friend class Sampler;
+  struct Call {
+    std::span<SampleResult> results;
+    std::byte *input, *output;
+    size_t lists;
+    int32_t* kept_ids;
+  };
+  Pieces input_, output_, kept_;
+  std::vector<Call> calls_;
+};
+
 class Sampler {
  public:
-  Sampler();
-  ~Sampler();
-  void reserve(const StepLimits& limits);
+  void reserve(OpenSamples& samples, const StepLimits& limits);
   size_t device_bytes() const;
-  void sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows,
-              Stream& stream);
+  // `sampled`: see SamplingCall. Waits only where the memory of `samples` is full.
+  void sample(OpenSamples& samples, std::span<SampleResult> results, Matrix<float> logits,
+              std::span<const SampleRow> rows, int32_t* sampled, Stream& stream);
 
  private:
   std::vector<DeviceRow> rows_;
   std::vector<int32_t> words_;
-  std::unique_ptr<Growing> input_host_, input_device_, work_, keys_, output_host_, output_device_;
+  Growing input_device_{false}, work_{false}, keys_{false}, output_device_{false};
 };
 
 }  // namespace lockstep::cuda

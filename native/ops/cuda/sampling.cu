@@ -417,7 +417,7 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const SamplingCall c) 
   DeviceResult& result = c.results[row];
   if (state.finite == 0 || state.empty != 0) {
     const int all_banned = state.finite != 0 ? 1 : 0;
-    if (thread == 0) result = {-1, state.finite, all_banned, 0, 0.0, 0.0, 0.0};
+    if (thread == 0) result = {-1, state.finite, all_banned, 0, 0, 0.0, 0.0, 0.0}, c.sampled[row] = -1;
     return;
   }
   const float* const x = c.logits + row * c.stride;
@@ -438,7 +438,8 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const SamplingCall c) 
   const int token = o.chosen >= 0 ? o.chosen : state.greedy != 0 ? state.argmax : best.token;
   int listed = 0;
   if (o.top_logprobs > 0) listed = o.top_logprobs;  // finite logits: there are always that many
-  result = {token, 1, 0, listed, 0.0, 0.0, 0.0};
+  result = {token, 1, 0, listed, 0, 0.0, 0.0, 0.0};
+  c.sampled[row] = token;
   if (o.logprobs == 0) return;
   const double value = static_cast<double>(x[token] / state.temperature);
   result.logprob = static_cast<double>(raw_logit(c, o, row, token)) - state.raw_log_sum_exp;
@@ -452,6 +453,20 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const SamplingCall c) 
     if (key < keys[state.kept - 1])
       result.sampling_logprob = nothing;  // the kept ones are the first of the order
   }
+}
+
+// What the filters left. Behind finish_kernel, which sets the count to 0. Grid: a block a row.
+__global__ void __launch_bounds__(kThreads) kept_kernel(const SamplingCall c) {
+  begin_kernel();
+  const int row = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  const DeviceRow& o = c.options[row];
+  const RowState& state = c.state[row];
+  if (o.kept_at < 0 || state.finite == 0 || state.empty != 0) return;
+  const uint64_t* const keys = c.keys + int64_t{o.candidates} * c.key_stride;
+  const int count = state.greedy != 0 ? 1 : state.kept;
+  for (int i = thread; i < count; i += kThreads)
+    c.kept_ids[o.kept_at + i] = state.greedy != 0 ? state.argmax : token_of(keys[i]);
+  if (thread == 0) c.results[row].kept_count = count;
 }
 
 }  // namespace
@@ -493,6 +508,7 @@ void sample(const SamplingCall& c, const SamplingNeeds& needs, Stream& stream) {
     run("race", chunks, kThreads, sizeof(RaceShared), 4 * logits, 150 * logits, race_kernel, c);
   }
   run("finish", rows, kThreads, sizeof(RaceShared), 0, 0, finish_kernel, c);
+  if (needs.kept) run("kept", rows, kThreads, 0, 0, 0, kept_kernel, c);
 }
 
 }  // namespace lockstep::cuda

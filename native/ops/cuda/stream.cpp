@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "ops/cuda/launch.h"
+#include "ops/cuda/profiler.h"
 
 namespace lockstep::cuda {
 namespace {
@@ -12,7 +13,7 @@ constexpr size_t kSharedWithoutAsking = 48 * 1024;  // bytes; beyond, a kernel m
 constexpr size_t kMostGraphs = 64;                  // of the steps used last
 constexpr int kOverlapMajor = 9;                    // compute capability from which kernels overlap
 
-// LOCKSTEP_CUDA_WITHOUT=graphs,overlap,wgmma (or some of them) leaves them out: to tell a mistake in one from a
+// LOCKSTEP_CUDA_WITHOUT=graphs,overlap,wgmma,ahead (or some of them) leaves them out: to tell a mistake in one from a
 // mistake in the kernels.
 bool wanted(const char* name) {
   const char* const without = std::getenv("LOCKSTEP_CUDA_WITHOUT");
@@ -34,6 +35,12 @@ void Stream::open(int device) {
   overlaps_ = major >= kOverlapMajor && wanted("overlap");
   wgmma_ = major == 9 && wanted("wgmma");
   replays_ = wanted("graphs");
+  runs_ahead_ = wanted("ahead");
+}
+
+void Stream::set_profiler(Profiler& profiler) {
+  profiler_ = &profiler;
+  overlaps_ = false;
 }
 
 Stream::~Stream() {
@@ -46,11 +53,12 @@ void Stream::synchronize() { check(cudaStreamSynchronize(get()), "waiting for th
 
 void Stream::begin_step(bool keep) {
   send();
-  keeping_ = keep && replays_;
+  keeping_ = (keep && replays_) || profiler_ != nullptr;
 }
 
-void Stream::add(const Call& call, const std::byte* arguments, size_t bytes) {
+void Stream::add(const Launch& declared, const Call& call, const std::byte* arguments, size_t bytes) {
   if (call.sizes[0] == 0 || call.sizes[1] == 0 || call.sizes[2] == 0) return;
+  if (profiler_ != nullptr) profiler_->declare(declared);
   if (!keeping_) return launch(call, arguments);
   const auto append = [&](const void* data, size_t size) {
     const auto* const from = static_cast<const std::byte*>(data);
@@ -83,7 +91,9 @@ void Stream::launch(const Call& call, const std::byte* arguments) {
   config.stream = stream_;
   config.attrs = &overlap;
   config.numAttrs = overlaps_ ? 1 : 0;
+  if (profiler_ != nullptr) profiler_->begin(stream_);
   check(call.run(config, call.kernel, arguments), call.name);
+  if (profiler_ != nullptr) profiler_->end(stream_);
 }
 
 void Stream::play(const Tape& tape) {
@@ -100,6 +110,10 @@ void Stream::play(const Tape& tape) {
 void Stream::send() {
   if (tape_.empty()) return;
   const Tape tape = std::exchange(tape_, {});  // gone, too, where a launch fails
+  if (profiler_ != nullptr) {
+    profiler_->hold(stream_);
+    return play(tape);
+  }
   Graph& graph = remembered(tape);
   graph.last_use = ++uses_;
   if (graph.executable != nullptr)

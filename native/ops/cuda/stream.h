@@ -17,6 +17,7 @@
 
 namespace lockstep::cuda {
 
+class Profiler;
 class Stream;
 
 // Where a launch runs, and what it moves: the profiler divides by it (bytes of device memory, FLOPs).
@@ -26,6 +27,8 @@ struct Launch {
   size_t shared_bytes;
   Stream& stream;
   double bytes, flops;
+  // Where there are weights; the profiler tells the kernel's uses apart by their shape.
+  int64_t weight_rows = 0, weight_cols = 0;
 };
 
 class Stream {
@@ -35,8 +38,12 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   void open(int device);  // the current one
+  // From now on every step is kept back and then launched kernel by kernel, without overlap, between the profiler's
+  // events. It outlives the stream's last launch.
+  void set_profiler(Profiler& profiler);
 
-  bool has_wgmma() const { return wgmma_; }  // Hopper's own instructions
+  bool may_run_ahead() const { return runs_ahead_; }  // see Ops::runs_ahead
+  bool has_wgmma() const { return wgmma_; }           // Hopper's own instructions
   int multiprocessors() const { return multiprocessors_; }
   size_t most_shared_bytes() const { return most_shared_bytes_; }  // that a block may ask for
 
@@ -69,7 +76,7 @@ class Stream {
       at += sizeof(argument);
     };
     (pack(static_cast<Parameters>(arguments)), ...);
-    add(call, packed, at);
+    add(launch, call, packed, at);
   }
 
  private:
@@ -103,7 +110,7 @@ class Stream {
         values);
   }
 
-  void add(const Call& call, const std::byte* arguments, size_t bytes);
+  void add(const Launch& launch, const Call& call, const std::byte* arguments, size_t bytes);
   void launch(const Call& call, const std::byte* arguments);
   void play(const Tape& tape);
   void send();
@@ -113,8 +120,10 @@ class Stream {
   cudaStream_t stream_ = nullptr;
   bool overlaps_ = false;  // kernels of this device may start before the one before has ended
   bool wgmma_ = false;
+  bool runs_ahead_ = false;
   bool replays_ = false;
   bool keeping_ = false;
+  Profiler* profiler_ = nullptr;  // null unless profiling
   Tape tape_;
   std::vector<Graph> graphs_;
   uint64_t uses_ = 0;

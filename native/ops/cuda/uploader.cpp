@@ -10,11 +10,8 @@
 
 namespace lockstep::cuda {
 
-Uploader::Event::Event() { check(cudaEventCreate(&event), "making an event"); }
-Uploader::Event::~Event() { cudaEventDestroy(event); }
-
 Uploader::Uploader(int device, cudaStream_t stream)
-    : device_(device), stream_(stream), pinned_(kReaders * kBuffersEach * kBufferBytes, Place::kPinnedHost) {}
+    : device_(device), stream_(stream), pinned_(kReaders * kBuffersEach * kBufferBytes, true) {}
 
 Uploader::~Uploader() { cudaStreamSynchronize(stream_); }  // after an error copies may be under way
 
@@ -34,14 +31,13 @@ void Uploader::copy(std::byte* to, size_t to_pitch, const std::byte* from, size_
       const size_t row = piece / across * rows_each, col = piece % across * cols_each;
       const size_t high = std::min(rows_each, rows - row), wide = std::min(cols_each, width - col);
       std::byte* const buffer = pinned_.data() + (reader * kBuffersEach + turn) * kBufferBytes;
-      const cudaEvent_t fetched = fetched_[reader][turn].event;
-      check(cudaEventSynchronize(fetched), "waiting for a copy of weights");
+      fetched_[reader][turn].wait();
       for (size_t i = 0; i < high; ++i)
         std::memcpy(buffer + i * wide, from + (row + i) * from_pitch + col, wide);
       check(cudaMemcpy2DAsync(to + row * to_pitch + col, high == 1 ? wide : to_pitch, buffer, wide, wide,
                               high, cudaMemcpyHostToDevice, stream_),
             "copying weights");
-      check(cudaEventRecord(fetched, stream_), "copying weights");
+      fetched_[reader][turn].record(stream_);
     }
   };
   std::vector<std::future<void>> others;  // waited for in any case

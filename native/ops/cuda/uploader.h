@@ -28,14 +28,6 @@ class Uploader {
   static constexpr size_t kReaders = 4, kBuffersEach = 2;
   static constexpr size_t kBufferBytes = size_t{2} << 20;
 
-  struct Event {
-    Event();
-    ~Event();
-    Event(const Event&) = delete;
-    Event& operator=(const Event&) = delete;
-    cudaEvent_t event = nullptr;
-  };
-
   const int device_;
   const cudaStream_t stream_;
   const Memory pinned_;                    // [kReaders, kBuffersEach, kBufferBytes]

@@ -1,5 +1,6 @@
 // The verbs: shapes are checked, views become device pointers, a launcher is called. One short function each.
 #include <cmath>
+#include <cstring>
 
 #include "ops/cuda/cuda_backend.h"
 #include "ops/cuda/launch.h"
@@ -53,22 +54,42 @@ LinearCall call_of(Matrix<const BFloat16> x, int parts,
 
 void CudaOps::copy_rows_of(const char* verb, Matrix<BFloat16> y, Matrix<const BFloat16> x,
                            std::span<const int32_t> rows, std::span<const int32_t> step_array,
-                           const int32_t* device_array) {
+                           const int32_t* device_array, int32_t unsampled_rows) {
   check_shapes(y.rows == std::ssize(rows) && y.cols == x.cols, verb, "y [rows, D], x [.., D]");
   const ptrdiff_t at = rows.data() - step_array.data();
   check_shapes(rows.empty() || (at >= 0 && at + std::ssize(rows) <= std::ssize(step_array)), verb,
                "the rows that begin_step was given");
   for (const int32_t row : rows)
-    check_shapes(row >= 0 && row < x.rows, verb, "a row number: it is out of range");
-  copy_rows(raw(y), raw(x), device_array + at, stream_);
+    check_shapes(row < 0 ? row_of_unsampled(row) < unsampled_rows : row < x.rows, verb,
+                 "a row number: it is out of range");
+  copy_rows(raw(y), raw(x), device_array + at, reinterpret_cast<const int32_t*>(sampled_device_.data()),
+            stream_);
 }
 
 void CudaOps::embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) {
-  copy_rows_of("embed", y, table, ids, step_.host.tokens, step_.tokens);
+  copy_rows_of("embed", y, table, ids, step_.host.tokens, step_.tokens, step_.sampled_before);
 }
 
 void CudaOps::gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) {
-  copy_rows_of("gather_rows", y, x, rows, step_.host.head_rows, step_.head_rows);
+  copy_rows_of("gather_rows", y, x, rows, step_.host.head_rows, step_.head_rows, 0);
+}
+
+// Through pinned memory, a copy for each run of neighbours.
+void CudaOps::read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) {
+  check_shapes(y.rows == std::ssize(rows) && y.cols == x.cols, "read_rows", "y [rows, D], x [T, D]");
+  const auto bytes = [](int64_t elements) { return static_cast<size_t>(elements) * sizeof(BFloat16); };
+  use_device();
+  std::byte* const pinned = rows_host_.at_least(bytes(y.rows * y.cols));
+  for (int64_t begin = 0, end = 0; begin < y.rows; begin = end) {
+    for (end = begin + 1; end < y.rows && rows[end] == rows[end - 1] + 1;) ++end;
+    const int64_t first = rows[begin], count = end - begin;
+    check_shapes(first >= 0 && first + count <= x.rows, "read_rows", "a row number: it is out of range");
+    check(cudaMemcpy2DAsync(pinned + bytes(begin * y.cols), bytes(y.cols), x.row(first), bytes(x.stride),
+                            bytes(x.cols), static_cast<size_t>(count), cudaMemcpyDeviceToHost, stream_.get()),
+          "reading rows");
+  }
+  synchronize();
+  for (int64_t i = 0; i < y.rows; ++i) std::memcpy(y.row(i), pinned + bytes(i * y.cols), bytes(y.cols));
 }
 
 void CudaOps::rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
@@ -208,7 +229,15 @@ void CudaOps::add(Matrix<float> y, Matrix<const float> x) {
 void CudaOps::sample(std::span<SampleResult> results, Matrix<float> logits, std::span<const SampleRow> rows) {
   check_shapes(logits.rows == std::ssize(rows) && results.size() == rows.size() && logits.cols > 0, "sample",
                "results [rows], logits [rows, V]");
-  sampler_.sample(results, logits, rows, stream_);
+  use_device();
+  const int32_t first = step_.sampled, count = static_cast<int32_t>(rows.size());
+  auto* const sampled = reinterpret_cast<int32_t*>(
+      sampled_device_.at_least(static_cast<size_t>(first + count) * sizeof(int32_t)));
+  OpenStep& mine = steps_[turn_];
+  sampler_.sample(mine.samples, results, logits, rows, sampled + first, stream_);
+  step_.sampled += count;
+  mine.done.record(stream_.get());
+  mine.open = true;
 }
 
 }  // namespace lockstep::cuda

@@ -13,7 +13,7 @@ export interface Timing {
   output: number[][];
 }
 
-const GREEDY = { temperature: 0, ignoreEos: true } as const;
+export const GREEDY = { temperature: 0, ignoreEos: true } as const;
 
 /** Token ids as random as they need be: a linear congruential generator's upper bits. */
 export function randomPrompts(count: number, tokens: number, vocab: number): number[][] {

@@ -1,4 +1,4 @@
-// A backend that hands every verb on to another: what the canaries and faults derive from, to change one of them.
+// A backend that hands every verb on to another: what derives from it changes some of them.
 #pragma once
 #include <memory>
 #include <string>
@@ -6,7 +6,7 @@
 
 #include "ops/ops.h"
 
-namespace lockstep::testing {
+namespace lockstep {
 
 // Everything is the wrapped backend's, on its threads.
 class Delegate : public Ops {
@@ -19,17 +19,24 @@ class Delegate : public Ops {
   size_t held_bytes() const noexcept override { return inner_->held_bytes(); }
   void reserve(const StepLimits& limits) override { inner_->reserve(limits); }
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return inner_->place(host); }
+  Matrix<const BFloat16> replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) override {
+    return inner_->replace(placed, host);
+  }
   void upload(void* device, const void* host, size_t bytes) override { inner_->upload(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override {
     inner_->download(host, device, bytes);
   }
   void wait() override { inner_->wait(); }
+  std::vector<KernelProfile> profile() override { return inner_->profile(); }
   void begin_step(const StepArrays& step) override { inner_->begin_step(step); }
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override {
     inner_->embed(y, table, ids);
   }
   void gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override {
     inner_->gather_rows(y, x, rows);
+  }
+  void read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) override {
+    inner_->read_rows(y, x, rows);
   }
   void rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,
                 float eps) override {
@@ -60,6 +67,8 @@ class Delegate : public Ops {
               std::span<const SampleRow> rows) override {
     inner_->sample(results, logits, rows);
   }
+  bool runs_ahead() const noexcept override { return inner_->runs_ahead(); }
+  void collect() override { inner_->collect(); }
 
  protected:
   std::unique_ptr<Ops> inner_;
@@ -68,4 +77,4 @@ class Delegate : public Ops {
   std::string path_;
 };
 
-}  // namespace lockstep::testing
+}  // namespace lockstep

@@ -46,6 +46,8 @@ class CommGroup {
   virtual ~CommGroup() = default;
   // The Comm of one worker, which computes with `ops`. On that worker's thread or before it starts.
   virtual std::unique_ptr<Comm> comm(int worker, Ops& ops) = 0;
+  // Of the devices' memory, that it holds itself.
+  virtual size_t device_bytes() const noexcept { return 0; }
 };
 
 // The largest arguments of a group's calls.

@@ -63,7 +63,7 @@ size_t bytes_of(const Weights& weights, bool with_common) {
   return elements * sizeof(BFloat16);
 }
 
-// What a device may use of its memory, for everything.
+// What a device may use of its memory, for everything. Made before anything is reserved there.
 class Budget {
  public:
   Budget(const EngineSpec& spec, Ops& ops)
@@ -94,8 +94,8 @@ class Budget {
     const size_t used = free_before_ - std::min(free_before_, ops_.free_bytes());
     const size_t left = allowed() - std::min(allowed(), used);
     if (left >= block_bytes) return static_cast<int64_t>(left / block_bytes);
-    throw Error("OUT_OF_MEMORY", "Weights and workspaces take " + std::to_string(used) + " bytes of " +
-                                     ops_.compute_path() + " and a block of the KV cache " +
+    throw Error("OUT_OF_MEMORY", "Weights, workspaces and collectives take " + std::to_string(used) +
+                                     " bytes of " + ops_.compute_path() + " and a block of the KV cache " +
                                      std::to_string(block_bytes) + ", but " + allowed_in_words() +
                                      ": raise memoryFraction, or lower maxBatchTokens");
   }
@@ -136,6 +136,14 @@ void RankGroup::load() {
   const bool on_device = !spec.devices.empty();
   const auto placement = ranks_of_workers(spec);
   const int count = static_cast<int>(placement.size());
+  std::vector<Budget> budgets;
+  for (int worker = 0; worker < count; ++worker) {
+    const int threads = std::max(1, spec.threads / count + (worker < spec.threads % count));
+    const std::string device =
+        on_device ? "cuda:" + std::to_string(spec.devices[placement[worker].front()]) : spec.compute_path;
+    workers_.emplace_back().ops = spec.backend.make_ops(device, threads, spec.profile);
+    budgets.emplace_back(spec, *workers_.back().ops);
+  }
   if (count > 1)
     comm_group_ = spec.backend.make_group(
         spec.devices, {.sum_elements = int64_t{spec.max_batch_tokens} * config.hidden_size,
@@ -145,16 +153,12 @@ void RankGroup::load() {
       KvCache::block_bytes(config.num_layers, config.num_kv_heads / spec.ranks, config.head_dim);
   for (int worker = 0; worker < count; ++worker) {
     const auto& ranks = placement[worker];
-    const int threads = std::max(1, spec.threads / count + (worker < spec.threads % count));
-    Worker& made = workers_.emplace_back();
-    made.ops = spec.backend.make_ops(
-        on_device ? "cuda:" + std::to_string(spec.devices[ranks.front()]) : spec.compute_path, threads,
-        spec.profile);
+    const Budget& budget = budgets[worker];
+    Worker& made = workers_[worker];
     if (count > 1)
       made.comm = comm_group_->comm(worker, *made.ops);
     else
       made.comm = std::make_unique<SoloComm>();
-    const Budget budget(spec, *made.ops);
     std::vector<Weights> weights;
     size_t weight_bytes = 0;
     for (const int rank : ranks) {
@@ -205,6 +209,7 @@ RankGroup::~RankGroup() { stop(); }
 
 uint64_t RankGroup::device_bytes() const {
   uint64_t bytes = store_.copied_bytes();
+  if (comm_group_ != nullptr) bytes += comm_group_->device_bytes();
   for (const Worker& worker : workers_) bytes += worker.ops->held_bytes();
   return bytes;
 }

@@ -64,7 +64,7 @@ class RankGroup {
   Ops& ops() { return *workers_.front().ops; }
   const Model& model() const { return *workers_.front().model; }
   int32_t num_blocks() const { return num_blocks_; }  // of the KV cache, on every rank
-  // Of the devices' memory, for copied weights, KV cache and workspaces. Between runs.
+  // Of the devices' memory, for copied weights, KV cache, workspaces and collectives. Between runs.
   uint64_t device_bytes() const;
 
  private:

@@ -29,6 +29,7 @@ class Arena {
 // The weights where the ops can read them.
 Weights placed(Ops& ops, Weights weights) {
   for_each_matrix(weights, [&](Matrix<const BFloat16>& w) { w = ops.place(w); });
+  ops.wait();
   return weights;
 }
 
@@ -83,6 +84,7 @@ void Model::replace_weights(std::vector<Weights> weights) {
     for_each_matrix(weights[i], [&](Matrix<const BFloat16>& w) { w = ops_.replace(*next++, w); });
     shards_[i].weights = std::move(weights[i]);
   }
+  ops_.wait();
 }
 
 void Model::forward(const Step& step, std::span<const KvCache> caches) {

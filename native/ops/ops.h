@@ -84,8 +84,8 @@ class Ops {
   virtual void reserve(const StepLimits& limits) = 0;
 
   // Weights where the verbs can read them: the same memory on the CPU, else a copy on the device that lives
-  // as long as this object, made once for each `host`. On return it is complete. w [N, K]; a vector is a
-  // matrix of one row.
+  // as long as this object, made once for each `host`. On return `host` has been read; wait() ends a series of
+  // them. w [N, K]; a vector is a matrix of one row.
   virtual Matrix<const BFloat16> place(Matrix<const BFloat16> host) = 0;
 
   // The weights of place() become those of `host`, of the same shape: where they are now. On a device the copy is

@@ -274,6 +274,14 @@ constexpr std::pair<const char*, Verb> kVerbs[] = {
        ops.begin_step({.tokens = {}, .positions = {}, .sequences = {}, .head_rows = rows});
        ops.gather_rows(s.matrix(matrix<BFloat16>(i[0])), s.matrix(matrix<BFloat16>(i[1])), rows);
      }},
+    {"place",
+     [](Ops& ops, Stage&, const Info& i) {
+       const Matrix<BFloat16> y = matrix<BFloat16>(i[0]);
+       const Matrix<const BFloat16> w = ops.place(matrix<BFloat16>(i[1]));
+       ops.wait();
+       for (int64_t row = 0; row < y.rows; ++row)
+         ops.download(y.row(row), w.row(row), static_cast<size_t>(y.cols) * sizeof(BFloat16));
+     }},
     {"rmsNorm",
      [](Ops& ops, Stage& s, const Info& i) {
        ops.rms_norm(s.matrix(matrix<BFloat16>(i[0])), s.matrix(matrix<BFloat16>(i[1])),

@@ -12,6 +12,7 @@ import {
   poisonedFloats,
   random,
   randomBits,
+  stride,
 } from "./native.js";
 import { type Bounded, dot, row, siluMul, worst } from "./reference.js";
 
@@ -38,6 +39,26 @@ it("every path but the hardware's dot product gives the same bits: products are 
 });
 
 describe.each(paths)("%s", (path) => {
+  // On a device they pass through buffers of 2 MiB, several at once.
+  it.each([
+    { rows: 1, cols: 7, gap: 0 },
+    { rows: 1503, cols: 4001, gap: 0 },
+    { rows: 700, cols: 5000, gap: 3 },
+    { rows: 2, cols: 2_500_001, gap: 3 },
+  ])("place [$rows, $cols] with gaps of $gap", ({ rows, cols, gap }) => {
+    const w = poisonedBits(rows, cols, gap);
+    for (let i = 0; i < rows * (cols + gap); i++) w.data[i] = i * 40503 + (i >> 16);
+    const y = poisonedBits(rows, cols);
+    opsFor(path).place(y, misaligned(w));
+    const rowOf = (m: Bits, r: number) => m.data.subarray(r * stride(m), r * stride(m) + cols);
+    const differ = [...Array(rows).keys()].filter((r) => {
+      const expected = rowOf(w, r);
+      return !rowOf(y, r).every((value, i) => value === expected[i]);
+    });
+    expect(differ).toEqual([]);
+    expect(gapsIntact(y)).toBe(true);
+  });
+
   describe.each([
     { k: 1, n: 1, parts: 1 },
     { k: 2, n: 3, parts: 2 },

@@ -70,6 +70,8 @@ export interface Ops {
   embed(y: Matrix, table: Matrix, ids: Int32Array): void;
   gatherRows(y: Matrix, x: Matrix, rows: Int32Array): void;
   readRows(y: Matrix, x: Matrix, rows: Int32Array): void;
+  /** What place() made of `w`, read back. */
+  place(y: Matrix, w: Matrix): void;
   rmsNorm(y: Matrix, x: Matrix, weight: Uint16Array, eps: number): void;
   addNorm(residual: Matrix, y: Matrix, sum: Floats, weight: Uint16Array, eps: number): void;
   ropeTable(table: Floats, positions: Int32Array, invFreq: Float32Array, scale: number): void;

@@ -18,7 +18,7 @@ constexpr int kWorkers = 2;  // the contract's R_max
 // Zeroed memory of one device, or of the host where both devices must reach it.
 class Memory {
  public:
-  Memory(size_t bytes, int device, bool on_host) : device_(device), on_host_(on_host) {
+  Memory(size_t bytes, int device, bool on_host) : bytes_(bytes), device_(device), on_host_(on_host) {
     check(cudaSetDevice(device_), "choosing the device");
     if (on_host_)
       check(cudaHostAlloc(&data_, bytes, cudaHostAllocPortable | cudaHostAllocMapped),
@@ -37,8 +37,10 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
   std::byte* data() const { return static_cast<std::byte*>(data_); }
+  size_t device_bytes() const { return on_host_ ? 0 : bytes_; }
 
  private:
+  const size_t bytes_;
   const int device_;
   const bool on_host_;
   void* data_ = nullptr;
@@ -76,6 +78,13 @@ class PeerGroup final : public CommGroup {
       words_[i] = std::make_unique<Memory>(2 * kPeerBlocks * sizeof(uint32_t), devices[i], on_host);
       rounds_[i] = std::make_unique<Memory>(2 * sizeof(uint32_t), devices[i], false);
     }
+  }
+
+  size_t device_bytes() const noexcept override {
+    size_t bytes = 0;
+    for (const auto* const memories : {&buffers_, &words_, &rounds_})
+      for (const auto& memory : *memories) bytes += memory->device_bytes();
+    return bytes;
   }
 
   std::unique_ptr<Comm> comm(int worker, Ops& ops) override;

@@ -22,6 +22,7 @@
 #include "ops/cuda/profiler.h"
 #include "ops/cuda/sampler.h"
 #include "ops/cuda/stream.h"
+#include "ops/cuda/uploader.h"
 #include "ops/ops.h"
 
 namespace lockstep::cuda {
@@ -43,7 +44,7 @@ class CudaOps final : public Ops {
   Matrix<const BFloat16> replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) override;
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
-  void wait() override { synchronize(); }
+  void wait() override;
   std::vector<KernelProfile> profile() override;
   void begin_step(const StepArrays& step) override;
   void embed(Matrix<BFloat16> y, Matrix<const BFloat16> table, std::span<const int32_t> ids) override;
@@ -111,8 +112,9 @@ class CudaOps final : public Ops {
   size_t held_bytes_ = 0;  // of the buffers that are out
   std::map<std::tuple<const void*, int64_t, int64_t, int64_t>, std::pair<std::unique_ptr<Buffer>, int64_t>>
       placed_;
-  OpenStep steps_[2];  // in turn
-  int turn_ = 0;       // which is the present one
+  std::optional<Uploader> uploader_;  // from the first weights until wait()
+  OpenStep steps_[2];                 // in turn
+  int turn_ = 0;                      // which is the present one
   Growing step_device_{false}, tiles_device_{false}, sampled_device_{false};
   Growing workspace_{false}, inv_freq_device_{false};
   Growing rows_host_{true};      // of read_rows()

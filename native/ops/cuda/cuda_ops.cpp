@@ -59,6 +59,11 @@ void CudaOps::synchronize() {
   stream_.synchronize();
 }
 
+void CudaOps::wait() {
+  synchronize();
+  uploader_.reset();
+}
+
 std::vector<KernelProfile> CudaOps::profile() {
   if (!profiler_) return {};
   synchronize();
@@ -118,11 +123,11 @@ Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
 
 Matrix<const BFloat16> CudaOps::replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) {
   use_device();
-  check(cudaMemcpy2DAsync(const_cast<BFloat16*>(placed.data), static_cast<size_t>(placed.stride) * 2,
-                          host.data, static_cast<size_t>(host.stride) * 2, static_cast<size_t>(host.cols) * 2,
-                          static_cast<size_t>(host.rows), cudaMemcpyHostToDevice, stream_.get()),
-        "copying weights");
-  synchronize();
+  if (!uploader_) uploader_.emplace(device_, stream_.get());
+  const auto bytes = [](int64_t elements) { return static_cast<size_t>(elements) * sizeof(BFloat16); };
+  uploader_->copy(reinterpret_cast<std::byte*>(const_cast<BFloat16*>(placed.data)), bytes(placed.stride),
+                  reinterpret_cast<const std::byte*>(host.data), bytes(host.stride), bytes(host.cols),
+                  static_cast<size_t>(host.rows));
   return placed;
 }
 

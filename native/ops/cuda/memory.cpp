@@ -38,6 +38,8 @@ void Event::record(cudaStream_t stream) {
   check(cudaEventRecord(event_, stream), "recording an event");
 }
 
-void Event::wait() const { check(cudaEventSynchronize(event_), "waiting for a step"); }
+void Event::wait() const {
+  if (event_ != nullptr) check(cudaEventSynchronize(event_), "waiting for the device");
+}
 
 }  // namespace lockstep::cuda

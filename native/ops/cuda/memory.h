@@ -52,7 +52,7 @@ class Event {
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
   void record(cudaStream_t stream);  // behind all that is on it
-  void wait() const;                 // until the device has got there
+  void wait() const;                 // until the device has got there; nothing recorded: not at all
 
  private:
   cudaEvent_t event_ = nullptr;

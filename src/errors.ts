@@ -13,6 +13,7 @@ export type ErrorCode =
   | "TEMPLATE_ERROR" // the chat template is missing, does not parse, or threw
   | "PROMPT_TOO_LONG" // the prompt can never fit the context or the KV cache
   | "CALLBACK_FAILED" // a function that the caller passed, or a getter of theirs, threw
+  | "ABORTED" // a call with mode "abort" ended a request that has no partial result
   | "QUEUE_FULL" // more requests open than maxQueue
   | "HUB_ERROR" // a Hub id could not be resolved or downloaded
   | "FILE_ERROR" // a file to be written could not be: no room, no permission, or something else writes to it

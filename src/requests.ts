@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { reading } from "./check.js";
 import type { Connection, RequestEvent, RequestListener } from "./connection.js";
 import { type Embedding, makeVector, nativeInput } from "./embed.js";
-import { asLockstepError, type ErrorTally, type LockstepError } from "./errors.js";
+import { asLockstepError, type ErrorTally, LockstepError } from "./errors.js";
 import { Finish, type NativeRequest } from "./native.js";
 import { checkFits, checkTextFits, type EngineLimits, type Sampling, type Scoring } from "./options.js";
 import type { PromptEncoding, TextLength, TextSide } from "./prompt.js";
@@ -170,7 +170,9 @@ export class Requests {
     try {
       return await new Promise<RequestEvent>((resolve, reject) => {
         const id = this.#submit(input, sampling, scoring, (event) => {
-          if (event.finish === Finish.abort) reject(signal?.reason);
+          if (event.finish === Finish.abort && signal?.aborted) reject(signal.reason);
+          else if (event.finish === Finish.abort)
+            resolve({ ...event, scored: undefined, error: abortedByCall() });
           else if (event.finish !== Finish.none) resolve(event);
         });
         forget = reading("signal", () => onAbort(signal, () => this.#connection.end(id, { stopped: false })));
@@ -210,6 +212,10 @@ export class Requests {
 }
 
 const kScoreAll: Scoring = { from: 0, topLogprobs: 0, tokenIds: new Int32Array(0), cacheSalt: "" };
+
+/** Of what has no half that could be returned. */
+const abortedByCall = (): LockstepError =>
+  new LockstepError("ABORTED", "The request was ended by a call with mode 'abort' before it had its result");
 
 /** What sharing K and V depends on besides tokens and weights, as a 128-bit digest. */
 function prefixRoot(cacheSalt: string): BigUint64Array {

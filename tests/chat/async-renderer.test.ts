@@ -70,7 +70,7 @@ describeIf(built, "dist/ is not built (npm run build:ts)", "AsyncRenderer", () =
   it("gives the same text for a short conversation and for long ones, and the same errors", async () => {
     const { renderer, render, expected } = await load();
     expect(await render(PLAIN)).toBe("<user>hi");
-    const longs = [conversation(500, 10), conversation(3, 100_000), conversation(2_000, 500)];
+    const longs = [conversation(2_000, 10), conversation(3, 100_000), conversation(2_000, 500)]; // all beyond BRIEF_SIZE
     const texts = longs.map((messages) => render(PLAIN, messages));
     expect(texts.every((text) => text instanceof Promise)).toBe(true);
     expect(await Promise.all(texts)).toEqual(longs.map((messages) => expected(PLAIN, messages)));

@@ -46,6 +46,25 @@ describe("pause", () => {
     });
   });
 
+  it("that aborts ends scores and embeddings with an error: there is no half of them", async () => {
+    await withEngine(kDemoModel, { ...kOptions, maxBatchTokens: 1, prefixCache: false }, async (engine) => {
+      const input = { tokens: Array(2000).fill(1) };
+      const ended = { code: "ABORTED", message: expect.stringMatching(/mode 'abort'/) };
+      const calls = [
+        () => expect(engine.score(input)).rejects.toMatchObject(ended),
+        () => expect(engine.embed([input])).rejects.toMatchObject(ended),
+        async () => expect(await engine.score([input])).toMatchObject([{ logprobs: [], error: ended }]),
+      ];
+      for (const call of calls) {
+        const outcome = call();
+        await until(() => engine.stats().running > 0, "it runs");
+        await engine.pause({ mode: "abort" });
+        await outcome;
+        engine.continue();
+      }
+    });
+  });
+
   it("lets requests be made, aborted and closed upon", async () => {
     const engine = await Engine.load(kDemoModel, kOptions);
     await engine.pause();

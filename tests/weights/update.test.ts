@@ -534,6 +534,18 @@ describe("requests under an update", () => {
     });
   });
 
+  it("an embedding is of one version", async () => {
+    const input = { tokens: Array.from({ length: 3000 }, (_, i) => (i * i) % kShape.vocab) };
+    const expected = await withEngine(second, kLoad, (other) => other.embed(input, { pooling: "mean" }));
+    await withEngine(first, { ...kLoad, maxBatchTokens: 8 }, async (engine) => {
+      const embedding = engine.embed(input, { pooling: "mean" });
+      await until(() => engine.stats().computedTokens > 40, "some rows are pooled");
+      await engine.updateWeights(second, { mode: "continue" });
+      expect(engine.stats().running + engine.stats().queue).toBe(1); // not done yet
+      expect(await embedding).toEqual(expected);
+    });
+  });
+
   it("go on while a paused engine's weights change", async () => {
     await withEngine(first, kLoad, async (engine) => {
       const request = engine.generate({ tokens: [1, 2, 3] }, { ...sampling, maxTokens: 2000 });

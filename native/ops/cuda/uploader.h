@@ -1,8 +1,8 @@
 // Weights on their way to the device, through pinned buffers in turn: a few threads fill them from the host's memory
 // (one alone reads the page cache slower than the link takes it), each one while the device fetches another.
 //
-// Owns the buffers, 16 MiB of pinned memory; lives while weights are loaded. Rank thread; its own threads end with
-// each call.
+// Owns the buffers, 16 MiB of pinned memory; lives while weights are loaded or replaced. Rank thread; its own threads
+// end with each call.
 #pragma once
 #include <cuda_runtime.h>
 

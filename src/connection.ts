@@ -51,6 +51,8 @@ export class Connection {
   numBlocks = 0;
   /** Of the weights in use. */
   weightVersion = 0;
+  /** Asleep, and told to. */
+  refusesRequests = false;
   /** Of the turns in which this engine's requests or events are worked on. */
   readonly turns = new TurnTimer();
   readonly #failed = new ErrorTally();
@@ -92,8 +94,15 @@ export class Connection {
     throw failure;
   }
 
-  /** Throws where no request can be taken any more. */
+  /** Throws where no request is taken now. */
   checkUsable(): void {
+    this.checkOpen();
+    if (this.refusesRequests)
+      throw new LockstepError("ENGINE_ASLEEP", "The engine sleeps and refuses requests: call wake() first");
+  }
+
+  /** Throws where the engine answers nothing any more. */
+  checkOpen(): void {
     if (this.#closing) throw new LockstepError("ENGINE_CLOSED", "The engine is closed");
     if (this.#failure) throw failedWith(this.#failure);
   }
@@ -127,7 +136,7 @@ export class Connection {
    * it had not begun when the signal was aborted, with the signal's reason.
    */
   async control(control: Omit<NativeControl, "id">, signal?: AbortSignal): Promise<NativeEvent> {
-    this.checkUsable();
+    this.checkOpen();
     signal?.throwIfAborted();
     const id = this.#nextId++;
     this.#native.control({ ...control, id });

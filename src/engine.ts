@@ -5,7 +5,14 @@
 import { reading } from "./check.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { Connection } from "./connection.js";
-import { EngineControl, type PauseOptions, type UpdateOptions } from "./control.js";
+import {
+  EngineControl,
+  type PauseOptions,
+  type SleepOptions,
+  type UpdateOptions,
+  type WeightData,
+  type WeightInfo,
+} from "./control.js";
 import { placeRanks } from "./devices.js";
 import { checkEmbedding, type EmbedOptions, embeddable } from "./embed.js";
 import { ErrorTally, invalid, LockstepError, notConstructible } from "./errors.js";
@@ -284,9 +291,29 @@ export class Engine {
     return this.#control.flushCache();
   }
 
+  /** Every tensor as it is computed with; with a name, that one and its values. */
+  weights(): Promise<WeightInfo[]>;
+  weights(name: string): Promise<WeightData>;
+  weights(name?: string): Promise<WeightInfo[] | WeightData> {
+    return name === undefined ? this.#control.weights() : this.#control.weight(name);
+  }
+
+  /**
+   * Gives memory back: KV cache, workspaces, threads, and the weights unless they are kept. Requests wait, and go on after
+   * wake() with the same bits.
+   */
+  sleep(options?: SleepOptions): Promise<void> {
+    return this.#control.sleep(options);
+  }
+
+  /** Takes it all again. Where that fails, say because a weight file has changed, the engine still sleeps. */
+  wake(): Promise<void> {
+    return this.#control.wake();
+  }
+
   /** Synchronous; counts since load. */
   stats(): EngineStats {
-    return engineStats(this.#connection, this.#requests, this.#rejected);
+    return engineStats(this.#connection, this.#requests, this.#rejected, this.#control.asleep);
   }
 
   /**

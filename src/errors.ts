@@ -19,6 +19,7 @@ export type ErrorCode =
   | "FILE_ERROR" // a file to be written could not be: no room, no permission, or something else writes to it
   | "OUT_OF_MEMORY"
   | "NON_FINITE_LOGITS" // the model produced NaN or infinity for this request
+  | "ENGINE_ASLEEP" // what was asked for was given back by sleep()
   | "ENGINE_CLOSED"
   | "ENGINE_FAILED"; // a broken invariant: every open request is rejected with the cause
 

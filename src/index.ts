@@ -1,6 +1,13 @@
 /** Public exports only. */
 export type { ChatMessage, Tool, ToolCall } from "./chat/types.js";
-export type { PauseOptions, RunningMode, UpdateOptions } from "./control.js";
+export type {
+  PauseOptions,
+  RunningMode,
+  SleepOptions,
+  UpdateOptions,
+  WeightData,
+  WeightInfo,
+} from "./control.js";
 export { type DoctorReport, doctor } from "./doctor.js";
 export type { EmbedOptions } from "./embed.js";
 export { Engine, type Samples } from "./engine.js";

@@ -131,9 +131,21 @@ export interface NativeControl {
   /** Of update; handed over. */
   weights?: NativeStagedWeights;
   version?: number;
+  /** Of read: a tensor's name. */
+  tensor?: string;
+  /** Of sleep. */
+  keepWeights?: boolean;
 }
 
-export const ControlKind = { pause: 0, continue: 1, flush: 2, update: 3 } as const;
+export const ControlKind = {
+  pause: 0,
+  continue: 1,
+  flush: 2,
+  update: 3,
+  read: 4,
+  sleep: 5,
+  wake: 6,
+} as const;
 
 /** What becomes of requests that have begun. */
 export const Running = { wait: 0, abort: 1, continue: 2 } as const;
@@ -159,6 +171,8 @@ export interface NativeEvent {
   numBlocks?: number;
   /** With "done": the control that was carried out, or was not where there is a code ("CANCELLED": nor will it be). */
   control?: number;
+  /** With "done", of read: the tensor, BF16. */
+  data?: ArrayBuffer;
   code?: string;
   message?: string;
   /** What making this object out of the engine's event took of the JavaScript thread. */

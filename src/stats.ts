@@ -36,6 +36,8 @@ export interface EngineStats {
   blocks: { free: number; cached: number; owned: number };
   /** Of the weights in use. */
   weightVersion: number;
+  /** Between sleep() and wake(). */
+  asleep: boolean;
   /** Memory of KV cache, workspaces and copied weights on the engine's devices; on the CPU committed as it is used. */
   deviceBytes: number;
   /**
@@ -45,7 +47,12 @@ export interface EngineStats {
   longestLoopBlockMs: number;
 }
 
-export function engineStats(connection: Connection, requests: Requests, rejected: ErrorTally): EngineStats {
+export function engineStats(
+  connection: Connection,
+  requests: Requests,
+  rejected: ErrorTally,
+  asleep: boolean,
+): EngineStats {
   const {
     waiting,
     freeBlocks,
@@ -67,6 +74,7 @@ export function engineStats(connection: Connection, requests: Requests, rejected
     ...(failure && { failure: { code: failure.code, message: failure.message } }),
     longestLoopBlockMs: turns.longestMs,
     weightVersion,
+    asleep,
     queue: waiting,
     blocks: { free: freeBlocks, cached: cachedBlocks, owned: ownedBlocks },
   };

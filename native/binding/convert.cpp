@@ -105,6 +105,16 @@ Napi::Object details_or_error(Napi::Env env, uint32_t row, RequestEvent& event) 
   return from_details(env, row, event);
 }
 
+// The memory itself; JavaScript's garbage collector releases it.
+Napi::ArrayBuffer from_memory(Napi::Env env, HostMemory memory) {
+  auto owned = std::make_unique<HostMemory>(std::move(memory));
+  const auto buffer = Napi::ArrayBuffer::New(
+      env, owned->data(), owned->size_bytes(), [](Napi::Env, void*, HostMemory* dead) { delete dead; },
+      owned.get());
+  owned.release();
+  return buffer;
+}
+
 const char* kind_name(EngineEvent::Kind kind) {
   switch (kind) {
     case EngineEvent::Kind::kLoaded:
@@ -255,6 +265,8 @@ Control to_control(const Napi::Object& object) {
     control.weights = StagedWeights::Unwrap(object.Get("weights").As<Napi::Object>())->take();
     control.version = static_cast<uint64_t>(number(object, "version"));
   }
+  if (control.kind == Control::Kind::kRead) control.tensor = string(object, "tensor");
+  if (control.kind == Control::Kind::kSleep) control.keep_weights = boolean(object, "keepWeights");
   return control;
 }
 
@@ -283,6 +295,7 @@ Napi::Object from_event(Napi::Env env, EngineEvent& event) {
     object.Set("computePath", Napi::String::New(env, event.compute_path));
     object.Set("numBlocks", Napi::Number::New(env, event.num_blocks));
   }
+  if (event.data.size_bytes() > 0) object.Set("data", from_memory(env, std::move(event.data)));
   if (event.kind == EngineEvent::Kind::kDone)
     object.Set("control", Napi::Number::New(env, static_cast<double>(event.control)));
   if (!event.code.empty()) {

@@ -2,6 +2,7 @@
 // each is answered by one kDone event. Engine thread only, once posted.
 #pragma once
 #include <cstdint>
+#include <string>
 
 #include "checkpoint/tensor_store.h"
 
@@ -16,12 +17,14 @@ enum class Running : uint8_t {
 };
 
 struct Control {
-  enum class Kind : uint8_t { kPause, kContinue, kFlush, kUpdate };
+  enum class Kind : uint8_t { kPause, kContinue, kFlush, kUpdate, kRead, kSleep, kWake };
   uint64_t id = 0;
   Kind kind = Kind::kPause;
-  Running running = Running::kWait;  // of kPause and kUpdate
+  Running running = Running::kWait;  // of kPause, kUpdate and kSleep
   TensorStore weights = {};          // of kUpdate: loaded, and its values checked
   uint64_t version = 0;              // of kUpdate: what the new weights are called
+  std::string tensor = {};           // of kRead: its name
+  bool keep_weights = false;         // of kSleep
 };
 
 }  // namespace lockstep

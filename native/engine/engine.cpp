@@ -97,13 +97,13 @@ void Engine::run() {
 
 void Engine::serve(Parts& parts) {
   while (!cancel_) {
-    const bool idle = controls_.empty() && (open_.empty() || paused_);
+    const bool idle = controls_.empty() && (open_.empty() || halted());
     handle_commands(parts, idle);
     if (cancel_) break;
     if (idle) parts.busy_since = std::chrono::steady_clock::now();
     check_files(parts, idle);
     carry_out_controls(parts);
-    if (!paused_) step(parts);
+    if (!halted()) step(parts);
     update_stats(parts);
     publish(EngineEvent::Kind::kStep);
   }

@@ -25,6 +25,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/host_memory.h"
 #include "base/mailbox.h"
 #include "checkpoint/weights.h"
 #include "comm/comm.h"
@@ -90,11 +91,8 @@ struct EngineEvent {
   std::string compute_path = {};        // with kLoaded
   int32_t num_blocks = 0;               // with kLoaded: of the KV cache
   uint64_t control = 0;                 // with kDone: whose answer this is
+  HostMemory data = {};                 // with kDone, of kRead: the tensor, BF16
   std::string code = {}, message = {};  // with kFailed: the cause; with kDone: why it was not done
-};
-
-struct Failure {
-  std::string code, message;
 };
 
 class Engine {
@@ -148,11 +146,12 @@ class Engine {
   // engine_control.cpp:
   void carry_out_controls(Parts& parts);
   bool carry_out(Parts& parts, Control& control);
-  Failure refusal_of(const Parts& parts, const Control& control) const;
-  void perform(Parts& parts, Control& control);
+  void check(const Parts& parts, const Control& control) const;
+  void perform(Parts& parts, Control& control, EngineEvent& event);
   void abort_begun(Parts& parts);
-  void forget_computed(Parts& parts);
-  void answer(uint64_t control_id, const Failure& refusal);
+  void update_weights(Parts& parts, Control& control);
+  void answer(std::unique_ptr<EngineEvent> event);
+  bool halted() const { return paused_ || asleep_; }
   void check_files(Parts& parts, bool after_idle);
   void step(Parts& parts);
   void launch(Parts& parts, std::span<const Scheduled> scheduled);
@@ -174,7 +173,7 @@ class Engine {
   std::unordered_map<uint64_t, std::unique_ptr<Request>> open_;  // without a terminal event so far
   std::vector<RequestEvent> events_;                             // since the last publish()
   std::deque<Control> controls_;                                 // not answered yet
-  bool paused_ = false;
+  bool paused_ = false, asleep_ = false, changing_weights_ = false;
   uint64_t weight_version_ = 0;
 
   mutable std::mutex stats_mutex_;

@@ -9,7 +9,11 @@ namespace lockstep {
 namespace {
 
 bool concerns_running(Control::Kind kind) {
-  return kind == Control::Kind::kPause || kind == Control::Kind::kUpdate;
+  return kind == Control::Kind::kPause || kind == Control::Kind::kUpdate || kind == Control::Kind::kSleep;
+}
+
+std::unique_ptr<EngineEvent> answer_to(uint64_t control_id) {
+  return std::make_unique<EngineEvent>(EngineEvent{.kind = EngineEvent::Kind::kDone, .control = control_id});
 }
 
 }  // namespace
@@ -21,7 +25,9 @@ void Engine::handle(Parts& parts, const Cancel& cancel) {
   if (found == controls_.end()) return;
   parts.scheduler.hold_new(false);
   controls_.erase(found);
-  answer(cancel.control_id, {"CANCELLED", ""});
+  auto event = answer_to(cancel.control_id);
+  event->code = "CANCELLED";
+  answer(std::move(event));
 }
 
 void Engine::carry_out_controls(Parts& parts) {
@@ -32,37 +38,38 @@ void Engine::carry_out_controls(Parts& parts) {
 // False where it has to wait for requests that have begun: it is tried again after the next step.
 bool Engine::carry_out(Parts& parts, Control& control) {
   const bool waits = concerns_running(control.kind) && control.running == Running::kWait;
-  if (waits && !parts.scheduler.drained() && !paused_) {
+  if (waits && !parts.scheduler.drained() && !halted()) {
     parts.scheduler.hold_new(true);
     return false;
   }
   parts.scheduler.hold_new(false);
-  const Failure refusal = refusal_of(parts, control);
-  if (refusal.code.empty()) {
-    perform(parts, control);
-    update_stats(parts);
+  auto event = answer_to(control.id);
+  try {
+    check(parts, control);
+    perform(parts, control, *event);
+  } catch (...) {
+    const Failure failure = describe(std::current_exception());
+    if (cancel_ || changing_weights_ || failure.code == "ENGINE_FAILED") throw;
+    event->code = failure.code;
+    event->message = failure.message;
   }
-  answer(control.id, refusal);
+  update_stats(parts);
+  answer(std::move(event));
   return true;
 }
 
-// Why it cannot be done, asked before anything has changed; empty where it can.
-Failure Engine::refusal_of(const Parts& parts, const Control& control) const {
+// Throws where it cannot be done, before anything has changed.
+void Engine::check(const Parts& parts, const Control& control) const {
   const bool waits = concerns_running(control.kind) && control.running == Running::kWait;
   if (waits && !parts.scheduler.drained())
-    return {
+    throw Error(
         "INVALID_ARGUMENT",
-        "Expected mode 'abort' or 'continue', or continue() first, since the engine is paused: the requests "
-        "it holds cannot finish, and to wait for them would take for ever"};
-  try {
-    if (control.kind == Control::Kind::kUpdate) parts.ranks.check_weights(control.weights);
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  }
-  return {};
+        "Expected mode 'abort' or 'continue', or continue() or wake() first, since the engine is paused "
+        "or asleep: the requests it holds cannot finish, and to wait for them would take for ever");
+  if (control.kind == Control::Kind::kUpdate) parts.ranks.check_weights(control.weights);
 }
 
-void Engine::perform(Parts& parts, Control& control) {
+void Engine::perform(Parts& parts, Control& control, EngineEvent& event) {
   using Kind = Control::Kind;
   if (concerns_running(control.kind) && control.running == Running::kAbort) abort_begun(parts);
   publish(EngineEvent::Kind::kStep);  // what has seen nothing of this
@@ -76,11 +83,37 @@ void Engine::perform(Parts& parts, Control& control) {
     case Kind::kFlush:
       return parts.pool.drop_cached();
     case Kind::kUpdate:
-      forget_computed(parts);
-      parts.ranks.replace_weights(std::move(control.weights));
-      weight_version_ = control.version;
-      for (const auto& [id, request] : open_) request->root.back() = weight_version_;
+      return update_weights(parts, control);
+    case Kind::kRead:
+      event.data = parts.ranks.read(control.tensor);
       return;
+    case Kind::kSleep:
+      parts.scheduler.preempt_all();
+      parts.pool.drop_cached();
+      parts.ranks.sleep(control.keep_weights);
+      asleep_ = true;
+      return;
+    case Kind::kWake:
+      if (asleep_) parts.ranks.wake();
+      asleep_ = false;
+      return;
+  }
+}
+
+// A failure in the middle is the engine's: its weights are neither the old ones nor the new.
+void Engine::update_weights(Parts& parts, Control& control) {
+  parts.scheduler.preempt_all();
+  parts.pool.drop_cached();
+  changing_weights_ = true;
+  parts.ranks.replace_weights(std::move(control.weights));
+  changing_weights_ = false;
+  weight_version_ = control.version;
+  for (const auto& [id, request] : open_) {
+    request->root.back() = weight_version_;
+    // A score or an embedding is of one version: where some of its rows are missing, those that are there are
+    // forgotten, too.
+    if (request->next_scored() < request->prompt_length) request->scored.clear();
+    request->forget_pooled();
   }
 }
 
@@ -91,25 +124,11 @@ void Engine::abort_begun(Parts& parts) {
   for (const uint64_t id : begun) handle(parts, End{id, FinishReason::kAbort});
 }
 
-// K and V of all tokens. A score or an embedding must be of one version of the weights: where some of its rows
-// are missing, those that are there are forgotten, too.
-void Engine::forget_computed(Parts& parts) {
-  parts.scheduler.preempt_all();
-  parts.pool.drop_cached();
-  for (const auto& [id, request] : open_) {
-    if (request->next_scored() < request->prompt_length) request->scored.clear();
-    request->forget_pooled();
-  }
-}
-
 // What came before it is published first.
-void Engine::answer(uint64_t control_id, const Failure& refusal) {
+void Engine::answer(std::unique_ptr<EngineEvent> event) {
   publish(EngineEvent::Kind::kStep);
-  listener_(std::make_unique<EngineEvent>(EngineEvent{.kind = EngineEvent::Kind::kDone,
-                                                      .weight_version = weight_version_,
-                                                      .control = control_id,
-                                                      .code = refusal.code,
-                                                      .message = refusal.message}));
+  event->weight_version = weight_version_;
+  listener_(std::move(event));
 }
 
 }  // namespace lockstep

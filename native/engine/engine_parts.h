@@ -29,6 +29,10 @@ struct Engine::Parts {
   std::chrono::steady_clock::time_point files_checked = std::chrono::steady_clock::now();
 };
 
+struct Failure {
+  std::string code, message;
+};
+
 Failure describe(const std::exception_ptr& cause);
 
 }  // namespace lockstep

@@ -119,37 +119,24 @@ auto reserve(const std::string& what, const char* remedy, const Make& make) {
   }
 }
 
-// The weights of these ranks, and what steps compute in. `first`: of worker 0.
-void load_model(Worker& made, const EngineSpec& spec, const TensorStore& store, std::span<const int> ranks,
-                bool first, const Budget& budget, const std::atomic<bool>& cancel) {
-  std::vector<Weights> weights;
-  size_t weight_bytes = 0;
-  for (const int rank : ranks) {
-    weights.push_back(shard_weights(spec.config, store, rank, spec.ranks));
-    weight_bytes += bytes_of(weights.back(), rank == ranks.front());
-  }
-  if (!spec.devices.empty())
-    budget.check("The weights take ", weight_bytes, "spread the model with tensorParallel: 2");
-  reserve("Weights and activations", "lower maxBatchTokens, or spread the model with tensorParallel: 2", [&] {
-    made.model = std::make_unique<Model>(spec.config, std::move(weights), spec.ranks, *made.ops, *made.comm,
-                                         spec.max_batch_tokens, first, cancel, spec.debug);
-  });
-  reserve("Workspaces", "lower maxBatchTokens, maxSequences or maxContext", [&] {
-    made.ops->reserve({.tokens = spec.max_batch_tokens,
-                       .sequences = spec.max_sequences,
-                       .context = spec.max_context,
-                       .logit_rows = kMaxLogitRows,
-                       .vocabulary = spec.config.vocab_size,
-                       .head_dim = spec.config.head_dim});
-  });
+// Bytes of a worker's weights on its device.
+size_t bytes_of(std::span<const Weights> ranks) {
+  size_t bytes = 0;
+  for (const Weights& weights : ranks) bytes += bytes_of(weights, &weights == &ranks.front());
+  return bytes;
 }
 
 }  // namespace
 
 RankGroup::RankGroup(const EngineSpec& spec, const std::atomic<bool>& cancel)
-    : spec_(spec), cancel_(cancel), store_(spec.tensors) {
+    : spec_(spec),
+      cancel_(cancel),
+      store_(spec.tensors),
+      source_(store_.table()),
+      num_blocks_(spec.num_blocks) {
   check_spec(spec);
-  shard_weights(spec.config, store_, 0, 1);  // names and shapes, before anything is read or reserved
+  // Names and shapes, before anything is read or reserved.
+  has_head_ = shard_weights(spec.config, store_, 0, 1).head.data != nullptr;
   store_.load(spec.copy_weights, cancel);
   load();
   failures_.resize(workers_.size());
@@ -192,41 +179,50 @@ void RankGroup::load() {
       made.comm = comm_group_->comm(worker, *made.ops);
     else
       made.comm = std::make_unique<SoloComm>();
+    std::vector<Weights> weights;
+    for (const int rank : placement[worker])
+      weights.push_back(shard_weights(config, store_, rank, spec.ranks));
     const Budget& budget = budgets[worker];
-    load_model(made, spec, store_, placement[worker], worker == 0, budget, cancel_);
+    if (on_device && !loaded_)
+      budget.check("The weights take ", bytes_of(weights), "spread the model with tensorParallel: 2");
+    reserve("The weights", "spread the model with tensorParallel: 2", [&] {
+      made.model = std::make_unique<Model>(config, std::move(weights), spec.ranks, *made.ops, *made.comm,
+                                           spec.max_batch_tokens, worker == 0, cancel_, spec.debug);
+    });
+    take_workspaces(made);
     const size_t bytes_each = block_bytes * placement[worker].size();
-    if (spec.num_blocks == 0)
+    if (num_blocks_ == 0)
       most_blocks = std::min(most_blocks, budget.blocks(bytes_each));
     else if (on_device)
-      budget.check_cache(spec.num_blocks, bytes_each);
+      budget.check_cache(num_blocks_, bytes_each);
   }
-  num_blocks_ = spec.num_blocks > 0 ? spec.num_blocks : static_cast<int32_t>(most_blocks);
+  if (num_blocks_ == 0) num_blocks_ = static_cast<int32_t>(most_blocks);
+  make_caches();
+  if (on_device) store_.release();
+  loaded_ = true;
+}
+
+void RankGroup::take_workspaces(Worker& worker) {
+  reserve("Activations and workspaces", "lower maxBatchTokens, maxSequences or maxContext", [&] {
+    worker.model->allocate();
+    worker.ops->reserve({.tokens = spec_.max_batch_tokens,
+                         .sequences = spec_.max_sequences,
+                         .context = spec_.max_context,
+                         .logit_rows = kMaxLogitRows,
+                         .vocabulary = spec_.config.vocab_size,
+                         .head_dim = spec_.config.head_dim});
+  });
+}
+
+void RankGroup::make_caches() {
+  const ModelConfig& config = spec_.config;
   const std::string tokens = std::to_string(int64_t{num_blocks_} * kBlockTokens);
   reserve("The KV cache of " + tokens + " tokens", "lower kvCacheTokens or memoryFraction", [&] {
-    for (int worker = 0; worker < count; ++worker)
-      for (size_t i = 0; i < placement[worker].size(); ++i)
-        workers_[worker].caches.emplace_back(*workers_[worker].ops, config.num_layers,
-                                             config.num_kv_heads / spec.ranks, config.head_dim, num_blocks_);
+    for (Worker& worker : workers_)
+      for (int i = 0; i < worker.model->ranks(); ++i)
+        worker.caches.emplace_back(*worker.ops, config.num_layers, config.num_kv_heads / spec_.ranks,
+                                   config.head_dim, num_blocks_);
   });
-  if (on_device) store_.release();
-}
-
-void RankGroup::check_weights(const TensorStore& store) const {
-  store.check_loaded();
-  const bool head = shard_weights(spec_.config, store, 0, 1).head.data != nullptr;
-  if (head != model().has_head()) throw Error("INVALID_CHECKPOINT", "a head is missing or too many");
-}
-
-void RankGroup::replace_weights(TensorStore store) {
-  int rank = 0;
-  for (const Worker& worker : workers_) {
-    std::vector<Weights> weights;
-    for (size_t i = 0; i < worker.caches.size(); ++i)
-      weights.push_back(shard_weights(spec_.config, store, rank++, spec_.ranks));
-    worker.model->replace_weights(std::move(weights));
-  }
-  if (!spec_.devices.empty()) store.release();
-  store_ = std::move(store);
 }
 
 RankGroup::~RankGroup() { stop(); }
@@ -279,6 +275,7 @@ void RankGroup::collect() {
 
 std::vector<KernelProfile> RankGroup::profile() {
   std::vector<KernelProfile> result;
+  if (workers_.empty()) return result;  // asleep
   run([&](Worker& worker) {
     auto profile = worker.ops->profile();  // waits for its device, whose kernels may wait for another's
     if (&worker == &workers_.front()) result = std::move(profile);

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -24,7 +25,7 @@ struct EngineSpec;
 struct Worker {
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Comm> comm;
-  std::vector<KvCache> caches;  // of each of its ranks
+  std::vector<KvCache> caches;  // of each of its ranks; none: asleep
   std::unique_ptr<Model> model;
 };
 
@@ -55,10 +56,20 @@ class RankGroup {
   // Worker 0's, see Ops::profile.
   std::vector<KernelProfile> profile();
 
+  // What follows, up to read(), between runs only (rank_memory.cpp).
+
   // Throws Error("INVALID_CHECKPOINT") where these loaded weights cannot take the place of the present ones.
   void check_weights(const TensorStore& store) const;
-  // Between runs, after check_weights(). Where it throws, the weights are neither the old ones nor the new.
+  // After check_weights(). Where it throws, the weights are neither the old ones nor the new.
   void replace_weights(TensorStore store);
+  // Gives KV caches and workspaces back, and the weights unless they are kept. Those that came from files are
+  // read from there again; others stay in host memory, or are copied to it: then this throws
+  // Error("OUT_OF_MEMORY") where there is none, and nothing has changed. May be called asleep, to keep less.
+  void sleep(bool keep_weights);
+  // All of it back. Where it throws, say because a file has changed, this still sleeps.
+  void wake();
+  // A tensor as it is computed with, whole and row-major. Throws Error("ENGINE_ASLEEP") where it is not here.
+  HostMemory read(const std::string& name) const;
 
   const TensorStore& store() const { return store_; }
   Ops& ops() { return *workers_.front().ops; }
@@ -70,6 +81,10 @@ class RankGroup {
  private:
   using Task = std::function<void(Worker&)>;
   void load();
+  void take_workspaces(Worker& worker);
+  void make_caches();
+  void fetch(const TensorStore& host, const std::string& name) const;
+  void give_back(bool keep_weights);
   void run(const Task& task);
   void run_on(size_t worker) noexcept;
   void worker_loop(size_t worker);
@@ -77,7 +92,10 @@ class RankGroup {
 
   const EngineSpec& spec_;
   const std::atomic<bool>& cancel_;
-  TensorStore store_;
+  TensorStore store_;   // empty where the weights lie on devices only, or nowhere
+  TensorTable source_;  // where the weights came from; no files: from memory
+  bool has_head_ = false;
+  bool loaded_ = false;                    // once
   std::unique_ptr<CommGroup> comm_group_;  // null with one worker
   std::vector<Worker> workers_;
   int32_t num_blocks_ = 0;

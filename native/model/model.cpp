@@ -45,10 +45,10 @@ Model::Model(const ModelConfig& config, std::vector<Weights> weights, int ranks,
       comm_(comm),
       cancel_(cancel),
       finite_check_(debug ? std::make_unique<FiniteCheck>(ops) : nullptr),
+      max_tokens_(max_tokens),
+      whole_logits_(whole_logits),
       parts_(config.max_ranks() / ranks) {
-  int64_t vocabulary = 0;  // of this device
   for (Weights& of_rank : weights) {
-    vocabulary += of_rank.head.rows;
     shards_.push_back({.weights = placed(ops, std::move(of_rank), cancel),
                        .q = {},
                        .attention = {},
@@ -57,22 +57,27 @@ Model::Model(const ModelConfig& config, std::vector<Weights> weights, int ranks,
                        .sum = {}});
   }
   ops.wait();
-  const bool gathered = vocabulary < config.vocab_size && has_head();
+}
+
+void Model::allocate() {
+  int64_t vocabulary = 0;  // of this device
+  for (const Shard& shard : shards_) vocabulary += shard.weights.head.rows;
+  const bool gathered = vocabulary < config_.vocab_size && has_head();
   const auto carve = [&](std::byte* memory) {
     Arena arena(memory);
-    arena.take(residual_, max_tokens, config_.hidden_size);
-    arena.take(x_, max_tokens, config_.hidden_size);
-    arena.take(rope_, max_tokens, config_.head_dim);
+    arena.take(residual_, max_tokens_, config_.hidden_size);
+    arena.take(x_, max_tokens_, config_.hidden_size);
+    arena.take(rope_, max_tokens_, config_.head_dim);
     arena.take(head_x_, kMaxLogitRows, config_.hidden_size);
     arena.take(logits_part_, kMaxLogitRows, vocabulary);
-    if (gathered && whole_logits) arena.take(logits_, kMaxLogitRows, config_.vocab_size);
+    if (gathered && whole_logits_) arena.take(logits_, kMaxLogitRows, config_.vocab_size);
     for (Shard& shard : shards_) {
       const LayerWeights& layer = shard.weights.layers.front();
-      arena.take(shard.q, max_tokens, layer.wq.rows);
-      arena.take(shard.attention, max_tokens, layer.wq.rows);
-      arena.take(shard.kv, max_tokens, 2 * layer.wk.rows);
-      arena.take(shard.mlp, max_tokens, layer.w_gate.rows);
-      arena.take(shard.sum, max_tokens, config_.hidden_size);
+      arena.take(shard.q, max_tokens_, layer.wq.rows);
+      arena.take(shard.attention, max_tokens_, layer.wq.rows);
+      arena.take(shard.kv, max_tokens_, 2 * layer.wk.rows);
+      arena.take(shard.mlp, max_tokens_, layer.w_gate.rows);
+      arena.take(shard.sum, max_tokens_, config_.hidden_size);
     }
     return arena.used_bytes();
   };

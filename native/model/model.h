@@ -1,5 +1,5 @@
 // Qwen3's forward pass, written once over ops and comm, for the ranks of one device. Allocates its activations
-// when made and nothing in a step. Runs on its worker's thread.
+// when told to and nothing in a step. Runs on its worker's thread.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -33,6 +33,10 @@ class Model {
   Model(const ModelConfig& config, std::vector<Weights> weights, int ranks, Ops& ops, Comm& comm,
         int max_tokens, bool whole_logits, const std::atomic<bool>& cancel, bool debug);
 
+  // Memory of the activations: between these two, in this order, steps are computed.
+  void allocate();
+  void release() { memory_.reset(); }
+
   // Others of the same shapes, on the host, in the place of each rank's; K and V of the old ones must not be
   // used any more. Where it throws, the weights are neither the old ones nor the new.
   void replace_weights(std::vector<Weights> weights);
@@ -54,6 +58,8 @@ class Model {
   }
 
   const ModelConfig& config() const { return config_; }
+  int ranks() const { return static_cast<int>(shards_.size()); }  // of this device
+  const Weights& weights(int rank) const { return shards_[rank].weights; }
   bool has_head() const { return shards_.front().weights.head.data != nullptr; }
 
  private:
@@ -77,6 +83,8 @@ class Model {
   Comm& comm_;
   const std::atomic<bool>& cancel_;
   std::unique_ptr<FiniteCheck> finite_check_;  // null unless debugging
+  const int max_tokens_;
+  const bool whole_logits_;
   const int parts_;  // parts of K that a rank sums in a row-parallel layer: R_max / R
 
   std::unique_ptr<Buffer> memory_;

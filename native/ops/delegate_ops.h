@@ -18,10 +18,12 @@ class Delegate : public Ops {
   size_t free_bytes() override { return inner_->free_bytes(); }
   size_t held_bytes() const noexcept override { return inner_->held_bytes(); }
   void reserve(const StepLimits& limits) override { inner_->reserve(limits); }
+  void release() override { inner_->release(); }
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return inner_->place(host); }
   Matrix<const BFloat16> replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) override {
     return inner_->replace(placed, host);
   }
+  void fetch(Matrix<BFloat16> host, Matrix<const BFloat16> placed) override { inner_->fetch(host, placed); }
   void upload(void* device, const void* host, size_t bytes) override { inner_->upload(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override {
     inner_->download(host, device, bytes);

@@ -82,6 +82,8 @@ class Ops {
 
   // Allocates what steps of at most these sizes need besides their arguments, so that no verb allocates.
   virtual void reserve(const StepLimits& limits) = 0;
+  // Gives the device's part of that back, until reserve() is called again.
+  virtual void release() = 0;
 
   // Weights where the verbs can read them: the same memory on the CPU, else a copy on the device that lives
   // as long as this object, made once for each `host`. On return `host` has been read; wait() ends a series of
@@ -91,6 +93,9 @@ class Ops {
   // The weights of place() become those of `host`, of the same shape: where they are now. On a device the copy is
   // written over, so whatever knows its address goes on to be right. As with place(), wait() ends a series of them.
   virtual Matrix<const BFloat16> replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) = 0;
+
+  // The values of placed weights, back to `host`, of the same shape.
+  virtual void fetch(Matrix<BFloat16> host, Matrix<const BFloat16> placed) = 0;
 
   // Between host memory and memory of allocate(); complete on return. Not for the path of a step.
   virtual void upload(void* device, const void* host, size_t bytes) = 0;

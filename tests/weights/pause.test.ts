@@ -86,7 +86,9 @@ describe("pause", () => {
       await engine.pause({ mode: "continue" });
       await expect(engine.pause()).rejects.toMatchObject({
         code: "INVALID_ARGUMENT",
-        message: expect.stringMatching(/^Expected mode 'abort' or 'continue', or continue\(\) first/),
+        message: expect.stringMatching(
+          /^Expected mode 'abort' or 'continue', or continue\(\) or wake\(\) first/,
+        ),
       });
       await engine.pause({ mode: "abort" }); // those that are held
       expect(engine.stats()).toMatchObject({ running: 0, queue: 2, aborts: 4 });

@@ -5,6 +5,7 @@
 // the inner loops are kernels (kernels/table.h). Verbs allocate nothing once the step sizes have been seen.
 // One file per family.
 #pragma once
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -30,9 +31,13 @@ class CpuOps final : public Ops {
   size_t free_bytes() override { return 0; }
   size_t held_bytes() const noexcept override { return held_bytes_; }
   void reserve(const StepLimits&) override {}  // vectors grow with the first steps
+  void release() override {}
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override { return host; }
   Matrix<const BFloat16> replace(Matrix<const BFloat16>, Matrix<const BFloat16> host) override {
     return host;
+  }
+  void fetch(Matrix<BFloat16> host, Matrix<const BFloat16> placed) override {
+    for (int64_t i = 0; i < host.rows; ++i) std::copy_n(placed.row(i), host.cols, host.row(i));
   }
   void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }

@@ -40,8 +40,10 @@ class CudaOps final : public Ops {
   size_t free_bytes() override;
   size_t held_bytes() const noexcept override;
   void reserve(const StepLimits& limits) override;
+  void release() override;
   Matrix<const BFloat16> place(Matrix<const BFloat16> host) override;
   Matrix<const BFloat16> replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) override;
+  void fetch(Matrix<BFloat16> host, Matrix<const BFloat16> placed) override;
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
   void wait() override;

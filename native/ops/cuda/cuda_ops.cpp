@@ -102,6 +102,15 @@ void CudaOps::reserve(const StepLimits& limits) {
                       sizeof(float));
 }
 
+// Pinned host memory stays.
+void CudaOps::release() {
+  synchronize();
+  for (Growing* own : {&step_device_, &tiles_device_, &sampled_device_, &workspace_, &inv_freq_device_})
+    own->release();
+  inv_freq_.clear();
+  sampler_.release();
+}
+
 // Rows get a stride of whole 16 bytes, their tails are zero.
 Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
   auto& [buffer, stride] = placed_[{host.data, host.rows, host.cols, host.stride}];
@@ -123,6 +132,15 @@ Matrix<const BFloat16> CudaOps::replace(Matrix<const BFloat16> placed, Matrix<co
                   reinterpret_cast<const std::byte*>(host.data), bytes(host.stride), bytes(host.cols),
                   static_cast<size_t>(host.rows));
   return placed;
+}
+
+void CudaOps::fetch(Matrix<BFloat16> host, Matrix<const BFloat16> placed) {
+  use_device();
+  check(cudaMemcpy2DAsync(host.data, static_cast<size_t>(host.stride) * 2, placed.data,
+                          static_cast<size_t>(placed.stride) * 2, static_cast<size_t>(host.cols) * 2,
+                          static_cast<size_t>(host.rows), cudaMemcpyDeviceToHost, stream_.get()),
+        "reading weights");
+  synchronize();
 }
 
 void CudaOps::upload(void* device, const void* host, size_t bytes) {

@@ -32,12 +32,13 @@ class Memory {
   bool pinned_host_ = false;
 };
 
-// Memory that grows and never shrinks. CudaOps::reserve() asks for the largest step's, so that no step allocates
+// Memory that grows until it is released. CudaOps::reserve() asks for the largest step's, so that no step allocates
 // but one with longer lists (of biases, say) than were foreseen.
 class Growing {
  public:
   explicit Growing(bool pinned_host) : pinned_host_(pinned_host) {}
   std::byte* at_least(size_t bytes);  // its contents are lost where it grows
+  void release() { memory_ = {}; }
   std::byte* data() const { return memory_.data(); }
   size_t size_bytes() const { return memory_.size_bytes(); }
 

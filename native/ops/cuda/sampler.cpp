@@ -99,6 +99,10 @@ void Sampler::reserve(OpenSamples& samples, const StepLimits& limits) {
   output_device_.at_least(output_bytes);
 }
 
+void Sampler::release() {
+  for (Growing* own : {&input_device_, &work_, &keys_, &output_device_}) own->release();
+}
+
 size_t Sampler::device_bytes() const {
   return input_device_.size_bytes() + work_.size_bytes() + keys_.size_bytes() + output_device_.size_bytes();
 }

@@ -113,6 +113,7 @@ class OpenSamples {
 class Sampler {
  public:
   void reserve(OpenSamples& samples, const StepLimits& limits);
+  void release();  // the device's memory
   size_t device_bytes() const;
   // `sampled`: see SamplingCall. Waits only where the memory of `samples` is full.
   void sample(OpenSamples& samples, std::span<SampleResult> results, Matrix<float> logits,

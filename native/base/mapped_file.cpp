@@ -55,6 +55,8 @@ MappedFile::MappedFile(const std::string& path, uint64_t expected_bytes, int64_t
   if (expected_modified_ns != 0 && time_of(status) != expected_modified_ns)
     fail(path, "the file has been written to since it was loaded");
   void* const mapping = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.number, 0);
+  if (mapping == MAP_FAILED && errno == ENOMEM)
+    throw Error("OUT_OF_MEMORY", path + ": cannot be mapped: " + std::strerror(ENOMEM));
   if (mapping == MAP_FAILED) fail_with_errno(path, "cannot be mapped");
   try {
     guard_ = std::make_unique<BusGuard>(mapping, size);

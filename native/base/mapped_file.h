@@ -15,7 +15,7 @@ namespace lockstep {
 class MappedFile {
  public:
   // Throws Error("INVALID_CHECKPOINT") where the file cannot be mapped, is not `expected_bytes` long, or was
-  // modified at another time than expected (0: any time will do).
+  // modified at another time than expected (0: any time will do); Error("OUT_OF_MEMORY") for want of addresses.
   MappedFile(const std::string& path, uint64_t expected_bytes, int64_t expected_modified_ns = 0);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;

@@ -146,7 +146,6 @@ class Engine {
   // engine_control.cpp:
   void carry_out_controls(Parts& parts);
   bool carry_out(Parts& parts, Control& control);
-  void check(const Parts& parts, const Control& control) const;
   void perform(Parts& parts, Control& control, EngineEvent& event);
   void abort_begun(Parts& parts);
   void update_weights(Parts& parts, Control& control);

@@ -37,15 +37,19 @@ void Engine::carry_out_controls(Parts& parts) {
 
 // False where it has to wait for requests that have begun: it is tried again after the next step.
 bool Engine::carry_out(Parts& parts, Control& control) {
-  const bool waits = concerns_running(control.kind) && control.running == Running::kWait;
-  if (waits && !parts.scheduler.drained() && !halted()) {
-    parts.scheduler.hold_new(true);
-    return false;
-  }
-  parts.scheduler.hold_new(false);
+  const bool waits =
+      concerns_running(control.kind) && control.running == Running::kWait && !parts.scheduler.drained();
+  parts.scheduler.hold_new(waits && !halted());
+  if (waits && !halted()) return false;
   auto event = answer_to(control.id);
   try {
-    check(parts, control);
+    if (waits)
+      throw Error(
+          "INVALID_ARGUMENT",
+          "Expected mode 'abort' or 'continue', or continue() or wake() first, since the engine is "
+          "paused or asleep: the requests it holds cannot finish, and to wait for them would take for "
+          "ever");
+    if (control.kind == Control::Kind::kUpdate) parts.ranks.check_weights(control.weights);
     perform(parts, control, *event);
   } catch (...) {
     const Failure failure = describe(std::current_exception());
@@ -56,17 +60,6 @@ bool Engine::carry_out(Parts& parts, Control& control) {
   update_stats(parts);
   answer(std::move(event));
   return true;
-}
-
-// Throws where it cannot be done, before anything has changed.
-void Engine::check(const Parts& parts, const Control& control) const {
-  const bool waits = concerns_running(control.kind) && control.running == Running::kWait;
-  if (waits && !parts.scheduler.drained())
-    throw Error(
-        "INVALID_ARGUMENT",
-        "Expected mode 'abort' or 'continue', or continue() or wake() first, since the engine is paused "
-        "or asleep: the requests it holds cannot finish, and to wait for them would take for ever");
-  if (control.kind == Control::Kind::kUpdate) parts.ranks.check_weights(control.weights);
 }
 
 void Engine::perform(Parts& parts, Control& control, EngineEvent& event) {

@@ -203,7 +203,7 @@ void RankGroup::load() {
 }
 
 void RankGroup::take_workspaces(Worker& worker) {
-  reserve("Activations and workspaces", "lower maxBatchTokens, maxSequences or maxContext", [&] {
+  reserve("Workspaces", "lower maxBatchTokens, maxSequences or maxContext", [&] {
     worker.model->allocate();
     worker.ops->reserve({.tokens = spec_.max_batch_tokens,
                          .sequences = spec_.max_sequences,
@@ -228,7 +228,7 @@ void RankGroup::make_caches() {
 RankGroup::~RankGroup() { stop(); }
 
 uint64_t RankGroup::device_bytes() const {
-  uint64_t bytes = store_.copied_bytes();
+  uint64_t bytes = spec_.devices.empty() ? store_.copied_bytes() : 0;
   if (comm_group_ != nullptr) bytes += comm_group_->device_bytes();
   for (const Worker& worker : workers_) bytes += worker.ops->held_bytes();
   return bytes;

@@ -209,8 +209,8 @@ describeIfPlayed("engines on played devices", () => {
   });
 
   const refusals = [
-    /^Weights and activations: Cannot reserve \d+ bytes: \d+ of the device's \d+ bytes are free: free memory there, or /,
-    /^Weights and activations: Cannot reserve \d+ bytes of pinned host memory: /,
+    /^The weights: Cannot reserve \d+ bytes: \d+ of the device's \d+ bytes are free: free memory there, or /,
+    /^The weights: Cannot reserve \d+ bytes of pinned host memory: /,
     /^Workspaces: .* bytes are free: free memory there, or lower maxBatchTokens, maxSequences or maxContext$/,
     /^The KV cache of \d+ tokens: .* bytes are free: free memory there, or lower kvCacheTokens or memoryFraction$/,
   ];

@@ -13,6 +13,8 @@ import { runContract } from "../contract/suite.js";
 import { goldenDirectory, kCausalModels } from "../model/goldens.js";
 import { kTinyVocab, writeTinyModel } from "../reliability/support.js";
 import { describeIf, hasShared } from "../support/shared.js";
+import { checkRunningRequest, checkUpdatesAndSleep } from "../weights/device-suite.js";
+import { writeModel } from "../weights/support.js";
 
 const kChild = fileURLToPath(new URL("../cuda-on-cpu/children/generate.mjs", import.meta.url));
 const { cuda } = doctor();
@@ -62,6 +64,27 @@ describeIfGpu("engines on a GPU", () => {
     const { mismatches, preemptions } = await runContract({ Engine, model, computePath: "", cases, load });
     expect(mismatches).toEqual([]);
     expect(preemptions["tight pool"]).toBeGreaterThan(0);
+  });
+
+  it.each(devices)("has the bits of a fresh load after updates and sleep, with %s", async (_, load) => {
+    const [first, second] = [writeModel(1), writeModel(2)];
+    await checkUpdatesAndSleep(first, second, load);
+    await checkRunningRequest(first, second, { ...load, kvCacheTokens: 8192, maxContext: 4096 }, 4000);
+    for (const directory of [first, second]) rmSync(directory, { recursive: true });
+  });
+
+  it("gives the device back in sleep, but for 2 %", async () => {
+    const smi = ["--query-gpu=memory.used,memory.total", "--format=csv,noheader,nounits", "--id=0"];
+    const shareUsed = (): number => {
+      const [used, total] = spawnSync("nvidia-smi", smi, { encoding: "utf8" }).stdout.split(",").map(Number);
+      return used! / total!;
+    };
+    const before = shareUsed();
+    const engine = await Engine.load(kDemoModel, { device: "cuda:0", memoryFraction: 0.5 });
+    expect(shareUsed() - before).toBeGreaterThan(0.05);
+    await engine.sleep();
+    expect(shareUsed() - before).toBeLessThan(0.02);
+    await engine.close();
   });
 
   it("keeps the contract on the demo checkpoint", { timeout: 300_000 }, async () => {

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { kDemoModel, kEndless, kTokens, until, whatCounts, withEngine } from "../reliability/support.js";
 
 const kOptions = { device: "cpu", threads: 2, maxSequences: 4 } as const;
-const kSampling = { ...kEndless, logprobs: true, maxTokens: 60, seed: 1 };
+const kSampling = { ...kEndless, logprobs: true, maxTokens: 150, seed: 1 };
 
 /** Six requests on an engine for four at once, when all four have begun. */
 async function sixRequests(engine: Engine): Promise<Promise<Generation>[]> {

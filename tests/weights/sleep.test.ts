@@ -5,7 +5,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { Engine, type LoadOptions, type RunningMode } from "lockstep";
 import { afterAll, describe, expect, it } from "vitest";
 import { resources, until, whatCounts, withEngine } from "../reliability/support.js";
-import { asBF16, kLoad, readTensors, voice, voiceOf, writeModel } from "./support.js";
+import { asBF16, kLoad, readTensors, voice, voiceOf, writeLargeModel, writeModel } from "./support.js";
 
 const [first, second] = [writeModel(1), writeModel(2)];
 const made = [first, second];
@@ -59,27 +59,27 @@ describe("sleep", () => {
   );
 
   it("gives the memory of a KV cache back to the system", async () => {
-    // 32 KB of K and V a token.
-    const shape = { layers: 8, hidden: 32, heads: 8, kvHeads: 8, headDim: 128, mlp: 32, vocab: 64 };
-    const model = writeModel(1, shape);
+    // 128 KB of K and V a token.
+    const shape = { layers: 16, hidden: 32, heads: 8, kvHeads: 8, headDim: 256, mlp: 32, vocab: 64 };
+    const model = writeLargeModel(1, shape);
     made.push(model);
-    const tokens = 12 * 512;
+    const tokens = 32 * 64;
     const before = resources();
     const engine = await Engine.load(model, { ...kLoad, kvCacheTokens: tokens });
     const fill = async () => {
-      const prompts = Array.from({ length: 12 }, (_, i) => ({ tokens: Array(500).fill(i + 1) }));
+      const prompts = Array.from({ length: 32 }, (_, i) => ({ tokens: Array(60).fill(i + 1) }));
       await engine.generate(prompts, { maxTokens: 2, ignoreEos: true, seed: 1 });
       return resources();
     };
-    const kvBytes = tokens * 2 ** 15;
+    const kvBytes = tokens * 2 ** 17;
     const awake = await fill();
-    expect(awake.rssBytes - before.rssBytes).toBeGreaterThan(0.9 * kvBytes);
     await engine.sleep();
     const asleep = resources();
+    expect(awake.rssBytes - asleep.rssBytes).toBeGreaterThan(0.75 * kvBytes);
     expect(asleep.rssBytes - before.rssBytes).toBeLessThan(0.25 * kvBytes); // JavaScript's own, mostly
     expect(asleep.threads).toBeLessThan(awake.threads); // one computes besides the engine's own
     await engine.wake();
-    expect((await fill()).rssBytes - before.rssBytes).toBeGreaterThan(0.9 * kvBytes);
+    expect((await fill()).rssBytes - asleep.rssBytes).toBeGreaterThan(0.75 * kvBytes);
     await engine.close();
   });
 
@@ -175,7 +175,7 @@ describe("sleep", () => {
 });
 
 describe("requests", () => {
-  const sampling = { maxTokens: 300, ignoreEos: true, seed: 3, logprobs: true };
+  const sampling = { maxTokens: 2000, ignoreEos: true, seed: 3, logprobs: true };
   const prompts = Array.from({ length: 8 }, (_, i) => ({ tokens: [i, 1, 2] }));
   const options = { ...kLoad, maxSequences: 4 };
   const undisturbed = withEngine(first, options, (engine) => engine.generate(prompts, sampling));
@@ -184,7 +184,7 @@ describe("requests", () => {
     const expected = await undisturbed;
     await withEngine(first, options, async (engine) => {
       const requests = prompts.map((prompt) => engine.generate(prompt, sampling));
-      await until(() => engine.stats().generatedTokens > 20, "tokens are generated");
+      await until(() => engine.stats().running === 4, "four run");
       await engine.sleep({ mode });
       const { steps, queue, running } = engine.stats();
       expect({ queue, running }).toEqual({ queue: mode === "continue" ? 8 : 4, running: 0 });

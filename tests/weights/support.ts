@@ -1,10 +1,18 @@
 /** What the tests of weights share: checkpoints of one architecture with other weights, their tensors, comparisons. */
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Engine, type LoadOptions, type NamedTensor } from "lockstep";
-import { type Shape, type WriteOptions, writeRandomCheckpoint } from "../model/random-checkpoint.js";
-import { bf16, readSafetensors, type Tensor } from "../model/safetensors.js";
+import { parseModelConfig } from "../../src/checkpoint/config.js";
+import { expectedTensors } from "../../src/checkpoint/expected-tensors.js";
+import { parseStrictJsonObject } from "../../src/checkpoint/strict-json.js";
+import {
+  configOf,
+  type Shape,
+  type WriteOptions,
+  writeRandomCheckpoint,
+} from "../model/random-checkpoint.js";
+import { bf16, readSafetensors, type Tensor, writeSafetensors } from "../model/safetensors.js";
 import { whatCounts } from "../reliability/support.js";
 
 export const kShape: Shape = {
@@ -16,6 +24,21 @@ export const kShape: Shape = {
 export function writeModel(seed: number, change: Partial<Shape> = {}, options: WriteOptions = {}): string {
   const directory = mkdtempSync(join(tmpdir(), "lockstep-weights-"));
   writeRandomCheckpoint(directory, { ...kShape, ...change }, { seed, ...options });
+  return directory;
+}
+
+/** Like writeModel, for large ones: its numbers are less random, and quickly made. */
+export function writeLargeModel(seed: number, change: Partial<Shape>): string {
+  const directory = mkdtempSync(join(tmpdir(), "lockstep-weights-"));
+  const path = join(directory, "config.json");
+  writeFileSync(path, JSON.stringify(configOf({ ...kShape, ...change })));
+  const config = parseModelConfig(parseStrictJsonObject(readFileSync(path), path), path);
+  const tensors = expectedTensors(config).map(({ name, shape }) => {
+    const values = new Float32Array(shape.reduce((product, size) => product * size, 1));
+    for (let i = 0; i < values.length; ++i) values[i] = (((i % 8191) * (seed + 7)) % 1009) / 1009 - 0.4;
+    return [name, { shape, values }] as const;
+  });
+  writeSafetensors(join(directory, "model.safetensors"), new Map(tensors));
   return directory;
 }
 

@@ -38,7 +38,10 @@ export interface EngineStats {
   weightVersion: number;
   /** Between sleep() and wake(). */
   asleep: boolean;
-  /** Memory of KV cache, workspaces and copied weights on the engine's devices; on the CPU committed as it is used. */
+  /**
+   * Memory of KV cache, workspaces, copied weights and the buffers through which two GPUs exchange sums, on the engine's
+   * devices; on the CPU committed as it is used.
+   */
   deviceBytes: number;
   /**
    * The longest turn of the event loop with work for this engine, from that work's beginning on, in milliseconds. What

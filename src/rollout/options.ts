@@ -184,7 +184,11 @@ export function refusedSample(
 }
 
 function seedOf({ seed }: RunOptions, groupIndex: number): number {
-  if (seed === undefined) return drawSeed();
+  return seed === undefined ? drawSeed() : groupSeed(seed, groupIndex);
+}
+
+/** The seed of the run's group: `seed + groupIndex`, modulo 2^53. */
+export function groupSeed(seed: number, groupIndex: number): number {
   const left = kSeeds - groupIndex; // sums beyond 2^53 would be rounded
   return seed < left ? seed + groupIndex : seed - left;
 }

@@ -5,6 +5,7 @@
 import { type Check, checkOptions, integer, isPlainObject } from "../check.js";
 import { type ErrorCode, invalid, LockstepError, messageOf } from "../errors.js";
 import type { Prompt } from "../prompt.js";
+import { groupSeed } from "./options.js";
 import type { RolloutRequest } from "./types.js";
 
 /** A line's request; a group is its samples. */
@@ -49,10 +50,11 @@ export const inLine = (
 ): LockstepError => new LockstepError(code, `${path}:${lineNumber}: ${message}`);
 
 function requestOf(line: string): Omit<PromptLine, "n" | "lineNumber"> & { n?: number } {
-  const given = checkOptions<Record<keyof typeof kSchema, unknown>>(JSON.parse(line), "line", kSchema);
+  const written: unknown = JSON.parse(line);
+  const given = checkOptions<Record<keyof typeof kSchema, unknown>>(written, "line", kSchema);
   const { n, sampling, metadata, prompt, ...form } = given;
   if (prompt !== undefined && Object.keys(form).length > 0)
-    throw invalid(`no ${Object.keys(form)[0]} beside prompt`, "line", JSON.parse(line));
+    throw invalid(`no ${Object.keys(form)[0]} beside prompt`, "line", written);
   return {
     prompt: (prompt ?? form) as Prompt,
     ...(n !== undefined && { n: n as number }),
@@ -83,7 +85,7 @@ export function missingRequests(
 ): Missing {
   const missing: Missing = { requests: [], groups: [], samples: 0 };
   for (const [group, { n, prompt, sampling, metadata }] of lines.entries()) {
-    const given = { seed: Number((BigInt(seed) + BigInt(group)) % 2n ** 53n), ...sampling };
+    const given = { seed: groupSeed(seed, group), ...sampling };
     for (let k = 0, end = 0; k < n; k = end + 1) {
       for (end = k; end < n && !has(group, end); ) ++end;
       if (end === k) continue;

@@ -117,7 +117,7 @@ Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
   const bool known = buffer != nullptr;
   if (!known) {
     stride = (host.cols + kPieceElements - 1) / kPieceElements * kPieceElements;
-    buffer = allocate(static_cast<size_t>(host.rows * stride) * sizeof(BFloat16));
+    buffer = allocate(bf16_bytes(host.rows * stride));
   }
   const Matrix<const BFloat16> placed(reinterpret_cast<const BFloat16*>(buffer->data()), host.rows, host.cols,
                                       stride);
@@ -127,18 +127,17 @@ Matrix<const BFloat16> CudaOps::place(Matrix<const BFloat16> host) {
 Matrix<const BFloat16> CudaOps::replace(Matrix<const BFloat16> placed, Matrix<const BFloat16> host) {
   use_device();
   if (!uploader_) uploader_.emplace(device_, stream_.get());
-  const auto bytes = [](int64_t elements) { return static_cast<size_t>(elements) * sizeof(BFloat16); };
-  uploader_->copy(reinterpret_cast<std::byte*>(const_cast<BFloat16*>(placed.data)), bytes(placed.stride),
-                  reinterpret_cast<const std::byte*>(host.data), bytes(host.stride), bytes(host.cols),
-                  static_cast<size_t>(host.rows));
+  uploader_->copy(reinterpret_cast<std::byte*>(const_cast<BFloat16*>(placed.data)), bf16_bytes(placed.stride),
+                  reinterpret_cast<const std::byte*>(host.data), bf16_bytes(host.stride),
+                  bf16_bytes(host.cols), static_cast<size_t>(host.rows));
   return placed;
 }
 
 void CudaOps::fetch(Matrix<BFloat16> host, Matrix<const BFloat16> placed) {
   use_device();
-  check(cudaMemcpy2DAsync(host.data, static_cast<size_t>(host.stride) * 2, placed.data,
-                          static_cast<size_t>(placed.stride) * 2, static_cast<size_t>(host.cols) * 2,
-                          static_cast<size_t>(host.rows), cudaMemcpyDeviceToHost, stream_.get()),
+  check(cudaMemcpy2DAsync(host.data, bf16_bytes(host.stride), placed.data, bf16_bytes(placed.stride),
+                          bf16_bytes(host.cols), static_cast<size_t>(host.rows), cudaMemcpyDeviceToHost,
+                          stream_.get()),
         "reading weights");
   synchronize();
 }

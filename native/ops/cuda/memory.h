@@ -4,9 +4,14 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
+#include "base/bfloat16.h"
+
 namespace lockstep::cuda {
+
+constexpr size_t bf16_bytes(int64_t elements) { return static_cast<size_t>(elements) * sizeof(BFloat16); }
 
 // Of the thread's current device, or pinned; not zeroed.
 class Memory {

@@ -77,19 +77,20 @@ void CudaOps::gather_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::spa
 // Through pinned memory, a copy for each run of neighbours.
 void CudaOps::read_rows(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const int32_t> rows) {
   check_shapes(y.rows == std::ssize(rows) && y.cols == x.cols, "read_rows", "y [rows, D], x [T, D]");
-  const auto bytes = [](int64_t elements) { return static_cast<size_t>(elements) * sizeof(BFloat16); };
   use_device();
-  std::byte* const pinned = rows_host_.at_least(bytes(y.rows * y.cols));
+  std::byte* const pinned = rows_host_.at_least(bf16_bytes(y.rows * y.cols));
   for (int64_t begin = 0, end = 0; begin < y.rows; begin = end) {
     for (end = begin + 1; end < y.rows && rows[end] == rows[end - 1] + 1;) ++end;
     const int64_t first = rows[begin], count = end - begin;
     check_shapes(first >= 0 && first + count <= x.rows, "read_rows", "a row number: it is out of range");
-    check(cudaMemcpy2DAsync(pinned + bytes(begin * y.cols), bytes(y.cols), x.row(first), bytes(x.stride),
-                            bytes(x.cols), static_cast<size_t>(count), cudaMemcpyDeviceToHost, stream_.get()),
+    check(cudaMemcpy2DAsync(pinned + bf16_bytes(begin * y.cols), bf16_bytes(y.cols), x.row(first),
+                            bf16_bytes(x.stride), bf16_bytes(x.cols), static_cast<size_t>(count),
+                            cudaMemcpyDeviceToHost, stream_.get()),
           "reading rows");
   }
   synchronize();
-  for (int64_t i = 0; i < y.rows; ++i) std::memcpy(y.row(i), pinned + bytes(i * y.cols), bytes(y.cols));
+  for (int64_t i = 0; i < y.rows; ++i)
+    std::memcpy(y.row(i), pinned + bf16_bytes(i * y.cols), bf16_bytes(y.cols));
 }
 
 void CudaOps::rms_norm(Matrix<BFloat16> y, Matrix<const BFloat16> x, std::span<const BFloat16> weight,

@@ -53,6 +53,7 @@ const kTypeScript = {
   "errors.ts": { may: [] },
   "check.ts": { may: ["errors.ts"] },
   "host.ts": { may: [] },
+  "python/": { may: [] }, // Python's values, as templates and benchmarks show them
   "profile.ts": { may: [] },
   "native.ts": { may: ["errors.ts", "profile.ts", "checkpoint/"] },
   "signals.ts": { may: [] },
@@ -69,7 +70,7 @@ const kTypeScript = {
   "floors.ts": { may: ["errors.ts", "check.ts", "devices.ts", "host.ts", "native.ts"] },
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },
-  "chat/": { may: ["errors.ts", "check.ts", "turns.ts"], packages: ["@huggingface/jinja"] },
+  "chat/": { may: ["errors.ts", "check.ts", "python/", "turns.ts"], packages: ["@huggingface/jinja"] },
   "tokenizer/": {
     may: ["errors.ts", "check.ts", "turns.ts", "chat/"],
     packages: ["@huggingface/tokenizers"],
@@ -133,7 +134,7 @@ const kTypeScript = {
       ...["chat/", "tokenizer/"],
     ],
   },
-  "eval/": { may: ["index.ts"] },
+  "eval/": { may: ["index.ts", "python/"] },
   "server/": { may: ["index.ts"] },
   "cli/": {
     may: ["index.ts", "doctor.ts", "server/", "eval/", "rollout/"],

@@ -53,7 +53,7 @@ const kTypeScript = {
   "errors.ts": { may: [] },
   "check.ts": { may: ["errors.ts"] },
   "host.ts": { may: [] },
-  "python/": { may: [] }, // Python's values, as templates and benchmarks show them
+  "python/": { may: [], packages: ["@lezer/python", "@lezer/common"] }, // Python's values, as templates and benchmarks show them
   "profile.ts": { may: [] },
   "native.ts": { may: ["errors.ts", "profile.ts", "checkpoint/"] },
   "signals.ts": { may: [] },

@@ -4,7 +4,7 @@
  * JavaScript trims U+FEFF, which Python does not, and leaves U+001C to U+001F and U+0085, which Python strips.
  */
 
-const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+export const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const LEADING = new RegExp(`^[${SPACE}]+`);
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they end lines in Python
 const LINE_END = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/;

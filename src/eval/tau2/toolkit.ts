@@ -23,13 +23,15 @@ import { Records } from "./records.js";
 /** A function of a toolkit. `Kit` is what it works on: the database and what else its domain holds. */
 export interface ToolFunction<Kit> {
   parameters: readonly Parameter[];
-  run(kit: Kit, ...values: PyValue[]): PyValue;
+  // biome-ignore lint/suspicious/noExplicitAny: as many values as there are parameters
+  run(kit: Kit, ...values: any[]): PyValue;
 }
 
 /** `run` gets the values of `parameters` in their order. */
 export function tool<Kit>(
   parameters: readonly Parameter[],
-  run: (kit: Kit, ...values: PyValue[]) => PyValue,
+  // biome-ignore lint/suspicious/noExplicitAny: as many values as there are parameters
+  run: (kit: Kit, ...values: any[]) => PyValue,
 ): ToolFunction<Kit> {
   return { parameters, run };
 }

@@ -127,9 +127,13 @@ export class Tau2Data {
       bytes = readFileSync(this.#path(path));
     } catch (cause) {
       const expected = "expected a tau2-bench checkout, or a folder with its data/tau2";
-      throw new LockstepError("FILE_ERROR", `cannot read ${this.#path(path)}: ${(cause as Error).message}; ${expected}`, {
-        cause,
-      });
+      throw new LockstepError(
+        "FILE_ERROR",
+        `cannot read ${this.#path(path)}: ${(cause as Error).message}; ${expected}`,
+        {
+          cause,
+        },
+      );
     }
     this.#check(path, createHash("sha256").update(bytes).digest("hex"));
     return bytes.toString("utf8");

@@ -14,8 +14,8 @@ import type { Environment, Requestor, ToolMessage } from "./environment.js";
 import { followUp } from "./observation.js";
 import type { Message } from "./orchestrator.js";
 import { Simulation } from "./simulation.js";
-import { type ScriptEntry, ScriptedUser } from "./user/scripted.js";
 import { userSystemPrompt } from "./user/prompt.js";
+import { type ScriptEntry, ScriptedUser } from "./user/scripted.js";
 
 export interface Mismatch {
   /** From 1. */
@@ -84,7 +84,9 @@ class Comparison {
 
   equal(field: string, found: PyValue, expectedIn = this.record, prefix = ""): void {
     if (this.#differs || !expectedIn.has(field)) return;
-    const [expectedText, foundText] = [expectedIn.get(field)!, found].map((value) => dumps(value, { sortKeys: true }));
+    const [expectedText, foundText] = [expectedIn.get(field)!, found].map((value) =>
+      dumps(value, { sortKeys: true }),
+    );
     if (expectedText !== foundText) this.#add(prefix + field, expectedText!, foundText!);
   }
 
@@ -100,14 +102,16 @@ class Comparison {
 
 function domainOf(record: PyDict, data: Tau2Data): DomainData {
   const name = record.get("domain") as DomainName;
-  if (!kDomains.includes(name)) throw new Error(`domain: expected ${kDomains.join(", ")}, found ${dumps(name ?? null)}`);
+  if (!kDomains.includes(name))
+    throw new Error(`domain: expected ${kDomains.join(", ")}, found ${dumps(name ?? null)}`);
   return data.domain(name);
 }
 
 async function playEpisode(record: PyDict, data: Tau2Data, found: Comparison): Promise<void> {
   const domain = domainOf(record, data);
   const id = record.get("task_id") as string;
-  if (!domain.taskIds.includes(id)) throw new Error(`task_id: ${domain.name} has no task ${dumps(id ?? null)}`);
+  if (!domain.taskIds.includes(id))
+    throw new Error(`task_id: ${domain.name} has no task ${dumps(id ?? null)}`);
   const task = domain.task(id);
   const user = new ScriptedUser(greetingOf(record));
   const simulation = new Simulation(domain, task, { user });
@@ -117,9 +121,18 @@ async function playEpisode(record: PyDict, data: Tau2Data, found: Comparison): P
   found.equal("user_system_prompt", userSystemPrompt(domain.guidelines, task.scenario));
   await simulation.start();
   found.equal("reset_observation", simulation.firstObservation);
-  found.equal("reset_followup", messagesOf(followUp(simulation.firstObservation, { name: "respond", rawActionCall: "" })));
+  found.equal(
+    "reset_followup",
+    messagesOf(followUp(simulation.firstObservation, { name: "respond", rawActionCall: "" })),
+  );
   for (const [i, step] of (record.get("steps") as PyDict[]).entries())
-    await playStep(step, simulation, user, (field, value) => found.equal(field, value, step, `steps[${i}].`), found);
+    await playStep(
+      step,
+      simulation,
+      user,
+      (field, value) => found.equal(field, value, step, `steps[${i}].`),
+      found,
+    );
   const { conversation, rewardInfo, ended, partial } = simulation;
   found.equal("reward_info", rewardInfo?.data ?? new Map());
   found.equal("partial", [partial.score, new Map(Object.entries(partial.components))]);
@@ -138,7 +151,13 @@ function greetingOf(record: PyDict): string {
 
 type Equal = (field: string, found: PyValue) => void;
 
-async function playStep(step: PyDict, simulation: Simulation, user: ScriptedUser, equal: Equal, found: Comparison) {
+async function playStep(
+  step: PyDict,
+  simulation: Simulation,
+  user: ScriptedUser,
+  equal: Equal,
+  found: Comparison,
+) {
   found.step();
   user.prepare((step.get("user_script") ?? []) as ScriptEntry[]);
   const action = parseAction(strip(step.get("assistant_text") as string));
@@ -155,7 +174,8 @@ async function playStep(step: PyDict, simulation: Simulation, user: ScriptedUser
   if (!terminated) equal("followup", messagesOf(followUp(observation, action)));
 }
 
-const messagesOf = (messages: object[]): PyValue => messages.map((message) => new Map(Object.entries(message)));
+const messagesOf = (messages: object[]): PyValue =>
+  messages.map((message) => new Map(Object.entries(message)));
 
 /** A message of the trajectory in the recordings' layout. */
 function shownMessage(message: Message | ToolMessage, index: number): PyDict {

@@ -61,7 +61,9 @@ export class Simulation {
   }
 
   #grade(termination: Parameters<typeof grade>[1]): RewardInfo {
-    return grade(this.task, termination, this.conversation.trajectory, this.environment, () => goldHashes(this.domain, this.task));
+    return grade(this.task, termination, this.conversation.trajectory, this.environment, () =>
+      goldHashes(this.domain, this.task),
+    );
   }
 }
 

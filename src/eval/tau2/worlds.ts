@@ -22,7 +22,12 @@ export const kWorlds: Readonly<Record<DomainName, World>> = {
 } as never;
 
 /** Reads a database and validates it; errors name the file. */
-function database<T>(read: ReadFile, file: string, parse: (text: string) => unknown, open: (data: PyDict) => T): T {
+function database<T>(
+  read: ReadFile,
+  file: string,
+  parse: (text: string) => unknown,
+  open: (data: PyDict) => T,
+): T {
   const text = read(file);
   try {
     return open(parse(text) as PyDict);

@@ -68,7 +68,11 @@ export class FlightDateStatusAvailable extends Model {
   declare status: "available";
   declare available_seats: Map<string, bigint>;
   declare prices: Map<string, bigint>;
-  static override fields: Fields = { status: literal("available"), available_seats: byCabin, prices: byCabin };
+  static override fields: Fields = {
+    status: literal("available"),
+    available_seats: byCabin,
+    prices: byCabin,
+  };
 }
 
 export class FlightDateStatusLanded extends Model {
@@ -168,7 +172,13 @@ export class ReservationFlight extends Model {
   declare flight_number: string;
   declare date: string;
   declare price: bigint;
-  static override fields: Fields = { flight_number: str, origin: str, destination: str, date: str, price: int };
+  static override fields: Fields = {
+    flight_number: str,
+    origin: str,
+    destination: str,
+    date: str,
+    price: int,
+  };
 }
 
 export class FlightInfo extends Model {

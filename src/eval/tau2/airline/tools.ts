@@ -3,7 +3,7 @@
  *
  * Kept on purpose: cancelling frees no seats, changing flights takes none, and an update assigns its arguments unchecked.
  */
-import { make, Model } from "../../../python/models.js";
+import { Model, make } from "../../../python/models.js";
 import {
   add,
   atLeast,
@@ -46,7 +46,15 @@ const NEW_RESERVATION_IDS = ["HATHAT", "HATHAU", "HATHAV"];
 const NEW_CERTIFICATE_IDS = ["certificate_3221322", "certificate_3221323", "certificate_3221324"];
 
 const AIRPORTS = [
-  ...["SFO San Francisco", "JFK New York", "LAX Los Angeles", "ORD Chicago", "DFW Dallas", "DEN Denver", "SEA Seattle"],
+  ...[
+    "SFO San Francisco",
+    "JFK New York",
+    "LAX Los Angeles",
+    "ORD Chicago",
+    "DFW Dallas",
+    "DEN Denver",
+    "SEA Seattle",
+  ],
   ...["ATL Atlanta", "MIA Miami", "BOS Boston", "PHX Phoenix", "IAH Houston", "LAS Las Vegas", "MCO Orlando"],
   ...["EWR Newark", "CLT Charlotte", "MSP Minneapolis", "DTW Detroit", "PHL Philadelphia", "LGA LaGuardia"],
 ];
@@ -54,7 +62,10 @@ const AIRPORTS = [
 class AirportCode extends Model {
   declare iata: string;
   declare city: string;
-  static override fields = { iata: { read: (input: PyValue) => input }, city: { read: (input: PyValue) => input } };
+  static override fields = {
+    iata: { read: (input: PyValue) => input },
+    city: { read: (input: PyValue) => input },
+  };
 }
 
 /** A record by id, or the error that names it. */
@@ -89,7 +100,10 @@ interface FlightQuery {
 }
 
 /** `origin` or `destination` of None is any. */
-function searchDirect(db: FlightDB, { date, origin, destination, leaveAfter = null }: FlightQuery): DirectFlight[] {
+function searchDirect(
+  db: FlightDB,
+  { date, origin, destination, leaveAfter = null }: FlightQuery,
+): DirectFlight[] {
   const results: DirectFlight[] = [];
   for (const flight of db.flights.values()) {
     if (origin !== null && !equals(flight.origin, origin)) continue;
@@ -114,7 +128,12 @@ function searchOneStop(db: FlightDB, origin: PyValue, destination: PyValue, date
     first.date = date as string;
     const arrival = first.scheduled_arrival_time_est;
     const onward = arrival.includes("+1") ? `2024-05-${Number((date as string).slice(-2)) + 1}` : date;
-    for (const second of searchDirect(db, { date: onward, origin: first.destination, destination, leaveAfter: arrival })) {
+    for (const second of searchDirect(db, {
+      date: onward,
+      origin: first.destination,
+      destination,
+      leaveAfter: arrival,
+    })) {
       second.date = onward as string;
       results.push([first, second]);
     }
@@ -123,7 +142,12 @@ function searchOneStop(db: FlightDB, origin: PyValue, destination: PyValue, date
 }
 
 /** Seats and price of a cabin on a flight's date, or why it cannot be booked. */
-function bookable(db: FlightDB, info: PyValue, cabin: PyValue, passengers: bigint): [Flight, FlightDateStatusAvailable, bigint] {
+function bookable(
+  db: FlightDB,
+  info: PyValue,
+  cabin: PyValue,
+  passengers: bigint,
+): [Flight, FlightDateStatusAvailable, bigint] {
   const number = attribute(info, "flight_number");
   const flight = getFlight(db, number);
   const date = attribute(info, "date");
@@ -137,7 +161,13 @@ function bookable(db: FlightDB, info: PyValue, cabin: PyValue, passengers: bigin
 
 function reservationFlight(flight: Flight, info: PyValue, price: bigint): ReservationFlight {
   const { flight_number, origin, destination } = flight;
-  return make(ReservationFlight, { flight_number, origin, destination, date: attribute(info, "date"), price });
+  return make(ReservationFlight, {
+    flight_number,
+    origin,
+    destination,
+    date: attribute(info, "date"),
+    price,
+  });
 }
 
 /** Takes the price of a change from a gift card; gives the payment to be recorded, if any. */
@@ -153,7 +183,13 @@ function payForUpdate(user: User, id: PyValue, price: PyValue): Payment | null {
 }
 
 function bookReservation(db: FlightDB, ...values: PyValue[]): PyValue {
-  const [userId, origin, destination, flightType, cabin] = values as [PyValue, PyValue, PyValue, PyValue, PyValue];
+  const [userId, origin, destination, flightType, cabin] = values as [
+    PyValue,
+    PyValue,
+    PyValue,
+    PyValue,
+    PyValue,
+  ];
   const [givenFlights, givenPassengers, givenPayments, total, nonfree, insurance] = values.slice(5) as [
     ...[PyValue, PyValue, PyValue, PyValue, PyValue, PyValue],
   ];
@@ -164,7 +200,15 @@ function bookReservation(db: FlightDB, ...values: PyValue[]): PyValue {
   const id = NEW_RESERVATION_IDS.find((candidate) => !db.reservations.has(candidate));
   if (id === undefined) throw valueError("Too many reservations");
   const reservation = make(Reservation, {
-    ...{ reservation_id: id, user_id: userId, origin, destination, flight_type: flightType, cabin, flights: [] },
+    ...{
+      reservation_id: id,
+      user_id: userId,
+      origin,
+      destination,
+      flight_type: flightType,
+      cabin,
+      flights: [],
+    },
     ...{ passengers: deepCopy(passengers), payment_history: deepCopy(payments), created_at: NOW },
     ...{ total_baggages: total, nonfree_baggages: nonfree, insurance },
   });
@@ -180,7 +224,8 @@ function bookReservation(db: FlightDB, ...values: PyValue[]): PyValue {
   if (equals(insurance, "yes")) price = add(price, 30n * count);
   price = add(price, multiply(50n, nonfree), "+=");
   takePayments(user, iterate(payments), price);
-  for (const status of booked) status.available_seats.set(cabin as string, status.available_seats.get(cabin as string)! - count);
+  for (const status of booked)
+    status.available_seats.set(cabin as string, status.available_seats.get(cabin as string)! - count);
   db.reservations.set(id, reservation);
   user.reservations.push(id);
   return reservation;
@@ -204,7 +249,8 @@ function takePayments(user: User, payments: PyValue[], price: PyValue): void {
   for (const payment of payments) {
     const id = attribute(payment, "payment_id");
     const method = lookUp(user.payment_methods, id);
-    if (method.source === "gift_card") method.amount = subtract(method.amount, attribute(payment, "amount")) as number;
+    if (method.source === "gift_card")
+      method.amount = subtract(method.amount, attribute(payment, "amount")) as number;
     else if (method.source === "certificate") user.payment_methods.delete(id as string);
   }
 }
@@ -227,7 +273,13 @@ function sendCertificate(db: FlightDB, userId: PyValue, amount: PyValue): PyValu
   return `Certificate ${id} added to user ${str(userId)} with amount ${str(amount)}.`;
 }
 
-function updateBaggages(db: FlightDB, id: PyValue, total: PyValue, nonfree: PyValue, paymentId: PyValue): PyValue {
+function updateBaggages(
+  db: FlightDB,
+  id: PyValue,
+  total: PyValue,
+  nonfree: PyValue,
+  paymentId: PyValue,
+): PyValue {
   const reservation = getReservation(db, id);
   const user = getUser(db, reservation.user_id);
   const more = max(0n, subtract(nonfree, reservation.nonfree_baggages));
@@ -238,13 +290,22 @@ function updateBaggages(db: FlightDB, id: PyValue, total: PyValue, nonfree: PyVa
   return reservation;
 }
 
-function updateFlights(db: FlightDB, id: PyValue, cabin: PyValue, given: PyValue, paymentId: PyValue): PyValue {
+function updateFlights(
+  db: FlightDB,
+  id: PyValue,
+  cabin: PyValue,
+  given: PyValue,
+  paymentId: PyValue,
+): PyValue {
   const flights = asModels(given, FlightInfo);
   const reservation = getReservation(db, id);
   const user = getUser(db, reservation.user_id);
   const passengers = len(reservation.passengers);
-  const updated = iterate(flights).map((info) => keptFlight(reservation, info, cabin) ?? newFlight(db, info, cabin, passengers));
-  const priceOf = (list: ReservationFlight[]) => list.reduce((total, { price }) => total + price, 0n) * passengers;
+  const updated = iterate(flights).map(
+    (info) => keptFlight(reservation, info, cabin) ?? newFlight(db, info, cabin, passengers),
+  );
+  const priceOf = (list: ReservationFlight[]) =>
+    list.reduce((total, { price }) => total + price, 0n) * passengers;
   const payment = payForUpdate(user, paymentId, priceOf(updated) - priceOf(reservation.flights));
   if (payment !== null) reservation.payment_history.push(payment);
   reservation.flights = updated;
@@ -270,7 +331,8 @@ function newFlight(db: FlightDB, info: PyValue, cabin: PyValue, passengers: bigi
 function updatePassengers(db: FlightDB, id: PyValue, given: PyValue): PyValue {
   const passengers = asModels(given, Passenger);
   const reservation = getReservation(db, id);
-  if (len(passengers) !== len(reservation.passengers)) throw valueError("Number of passengers does not match");
+  if (len(passengers) !== len(reservation.passengers))
+    throw valueError("Number of passengers does not match");
   reservation.passengers = deepCopy(passengers);
   return reservation;
 }
@@ -306,7 +368,10 @@ export const airlineTools: ToolkitClass<FlightDB> = {
     ),
     update_reservation_flights: tool(["reservation_id", "cabin", "flights", "payment_id"], updateFlights),
     update_reservation_passengers: tool(["reservation_id", "passengers"], updatePassengers),
-    get_flight_status: tool(["flight_number", "date"], (db, number, date) => flightOnDate(db, number, date).status),
+    get_flight_status: tool(
+      ["flight_number", "date"],
+      (db, number, date) => flightOnDate(db, number, date).status,
+    ),
   },
   taskFunctions: {},
 };

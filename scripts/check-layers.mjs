@@ -134,7 +134,7 @@ const kTypeScript = {
       ...["chat/", "tokenizer/"],
     ],
   },
-  "eval/": { may: ["index.ts", "python/"] },
+  "eval/": { may: ["index.ts", "python/"], packages: ["smol-toml"] },
   "server/": { may: ["index.ts"] },
   "cli/": {
     may: ["index.ts", "doctor.ts", "server/", "eval/", "rollout/"],

@@ -1,6 +1,6 @@
 /**
  * What a suite is: tasks, and for each attempt at one an episode that says what the model sees, takes what it writes, and
- * judges the end. Types only.
+ * judges the end. Types, and how to tell two of them apart.
  *
  * A domain knows no engine, and nothing here runs anything: agent.ts plays one episode, runner.ts all of them. A domain must
  * give the same episode for the same task, sample, seed and texts (as far as it can: a remote user cannot).
@@ -11,7 +11,7 @@ export interface Domain<Task extends EvalTask = EvalTask> {
   readonly name: string;
   readonly splits: readonly string[];
   /** What the command and runEval() use where nothing else is given. */
-  readonly defaults?: { split?: string; maxSteps?: number; sampling?: TurnSampling };
+  readonly defaults?: { split?: string; maxSteps?: number; sampling?: TurnSampling; concurrency?: number };
   /** In the order of the report. `split` is one of `splits`. */
   tasks(split: string): readonly Task[];
   /** Begins an attempt. What it throws is that attempt's `environment_error`. */

@@ -135,7 +135,7 @@ const kTypeScript = {
     ],
   },
   // The public API, and helpers that know no engine.
-  "eval/": { may: ["index.ts", "check.ts", "line-file.ts", "signals.ts"] },
+  "eval/": { may: ["index.ts", "check.ts", "errors.ts", "line-file.ts", "signals.ts"] },
   "server/": { may: ["index.ts"] },
   "cli/": {
     may: ["index.ts", "doctor.ts", "server/", "eval/", "rollout/"],

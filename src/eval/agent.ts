@@ -21,7 +21,8 @@ import {
 /** What an evaluation needs of an Engine; in tests, whatever answers. */
 export interface EvalEngine
   extends Partial<Pick<Engine, "computePath" | "devices" | "directory" | "maxContext" | "weightVersion">> {
-  generate(prompt: Prompt, sampling: SamplingOptions): Promise<Generation>;
+  /** One Generation: `n` is never given. */
+  generate(prompt: Prompt, sampling: SamplingOptions): Promise<Generation | Generation[]>;
 }
 
 export interface AttemptResult {
@@ -106,10 +107,10 @@ class Attempt {
     const { conversation: messages, tools, enableThinking } = turn;
     const { sampling, seed, sample, signal } = this.#context;
     try {
-      const answer = await this.#engine.generate(
+      const answer = (await this.#engine.generate(
         { messages, tools, enableThinking },
         { ...sampling, ...turn.sampling, seed, sampleIndex: sample, signal },
-      );
+      )) as Generation;
       signal.throwIfAborted();
       this.usage.promptTokens += answer.usage.promptTokens;
       this.usage.completionTokens += answer.usage.completionTokens;

@@ -105,6 +105,9 @@ export const keyOf = ({
   sample,
 }: Pick<AttemptRecord, "domain" | "task_id" | "sample">): string => JSON.stringify([domain, task_id, sample]);
 
+/** The journal of a run whose report goes to a file. */
+export const journalOf = (report: string): string => `${report}.journal.jsonl`;
+
 /** Without the transcript, which is most of it. */
 export const recordOf = ({ domain, task_id, sample, attempt, run }: JournalLine): AttemptRecord => ({
   ...{ domain, task_id, sample, attempt, run },

@@ -10,7 +10,7 @@ import {
   string,
   unknownName,
 } from "../check.js";
-import { LockstepError } from "../index.js";
+import { LockstepError } from "../errors.js";
 import { kMaxSteps } from "./agent.js";
 import type { Domain, EvalTask, TurnSampling } from "./domain.js";
 import type { JournalLine } from "./journal.js";

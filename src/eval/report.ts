@@ -97,7 +97,6 @@ export function makeReport({
   run,
 }: ReportInput): EvalReport {
   const results = tasks.map((task) => resultOf(task, split));
-  const byDomain = [...domains].sort().map((domain) => results.filter((result) => result.domain === domain));
   const attempts = results.flatMap((result) => result.attempts);
   return {
     hf_checkpoint: checkpoint,
@@ -106,8 +105,7 @@ export function makeReport({
     domains,
     k,
     metric_note: kNote,
-    summary: summarize(byDomain, k),
-    by_domain: Object.fromEntries(byDomain.map((one) => [one[0]!.domain, summarize([one], k)])),
+    ...summariesOf(results, k),
     results,
     settings,
     mixed_settings: [...mixed],
@@ -156,6 +154,26 @@ export const attemptsOf = ({ attempts }: TaskResult): Attempts => ({
   n: attempts.length,
   successes: attempts.filter(({ success }) => success).length,
 });
+
+/** Of all tasks and of each domain's. `k`: attempts that every task has. */
+export function summariesOf(
+  results: readonly TaskResult[],
+  k: number,
+): Pick<EvalReport, "summary" | "by_domain"> {
+  const strata = byDomain(results);
+  return {
+    summary: summarize(Object.values(strata), k),
+    by_domain: Object.fromEntries(
+      Object.entries(strata).map(([name, stratum]) => [name, summarize([stratum], k)]),
+    ),
+  };
+}
+
+/** By the domain's name, sorted. */
+export function byDomain(results: readonly TaskResult[]): Record<string, TaskResult[]> {
+  const names = [...new Set(results.map(({ domain }) => domain))].sort();
+  return Object.fromEntries(names.map((name) => [name, results.filter(({ domain }) => domain === name)]));
+}
 
 /** `strata`: the results of each domain. */
 function summarize(strata: readonly TaskResult[][], k: number): Summary {

@@ -8,10 +8,9 @@
 import { createHash } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { readFileSync } from "node:fs";
-import type { SamplingOptions } from "../index.js";
 import { replaceFile, type Settings } from "../line-file.js";
 import { type AttemptResult, type EvalEngine, playAttempt } from "./agent.js";
-import type { Domain, EvalTask } from "./domain.js";
+import type { Domain, EvalTask, TurnSampling } from "./domain.js";
 import { type AttemptRecord, EvalJournal, type JournalLine, keyOf, recordOf } from "./journal.js";
 import { type EvalOptions, type Plan, type PlannedDomain, planOf } from "./options.js";
 import { type EvalReport, makeReport, type RunFacts } from "./report.js";
@@ -37,7 +36,7 @@ export async function runEval(
 }
 
 /** An empty list of prompts: an Engine checks the options and runs nothing. */
-async function checkSampling(engine: EvalEngine, sampling: SamplingOptions): Promise<void> {
+async function checkSampling(engine: EvalEngine, sampling: TurnSampling): Promise<void> {
   await engine.generate([] as never, sampling);
 }
 

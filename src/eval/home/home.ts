@@ -7,7 +7,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual } from "node:util";
-import { type ChatMessage, LockstepError, type Tool, type ToolCall } from "../../index.js";
+import { LockstepError } from "../../errors.js";
+import type { ChatMessage, Tool, ToolCall } from "../../index.js";
 import type { Answer, Domain, EndReason, Episode, EvalTask, Outcome, Turn } from "../domain.js";
 import { callTool, type Home, sameHome } from "./rules.js";
 

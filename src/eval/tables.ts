@@ -69,7 +69,7 @@ export function layOutComparison(first: string, second: string, comparison: Comp
     `first   ${first}`,
     `second  ${second}`,
     ...(settings.length > 0 ? [`settings that differ, first then second: ${settings.join(", ")}`] : []),
-    `compared: the first ${counted(attempts, "attempt")} at each task`,
+    `attempts compared at each task: ${attempts}`,
     ...(unpaired > 0 ? [`left out: ${counted(unpaired, "task")} in one of them only`] : []),
     "",
     ...table([head, ...rows.map(row)]),

@@ -67,11 +67,17 @@ export async function playAttempt<Task extends EvalTask>(
   return { outcome: attempt.complete(outcome), usage: attempt.usage };
 }
 
+/** Of the transcript, where the domain has none of its own. */
+interface Step {
+  assistant_text: string;
+  followup?: Turn["observation"];
+}
+
 class Attempt {
   readonly usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
   readonly #engine: EvalEngine;
   readonly #context: AttemptOptions;
-  readonly #steps: { assistant_text: string; followup?: unknown }[] = [];
+  readonly #steps: Step[] = [];
   #first: unknown;
   #taken = 0;
 
@@ -87,13 +93,13 @@ class Attempt {
       if (!isOutcome(next)) this.#first = next.observation;
       while (!isOutcome(next)) {
         if (!next.repair && this.#taken === this.#context.maxSteps) return episode.end("truncated");
-        const answer = await this.#generate(next);
-        if (typeof answer === "string") return episode.end(answer);
-        if (!("text" in answer)) return answer;
+        const answer = await this.#ask(episode, next);
+        if ("status" in answer) return answer;
         if (!next.repair) ++this.#taken;
+        const step: Step = { assistant_text: answer.text };
+        this.#steps.push(step);
         next = await this.#untilAborted(() => episode.step(answer.text, answer));
-        const followup = isOutcome(next) ? {} : { followup: next.observation };
-        this.#steps.push({ assistant_text: answer.text, ...followup });
+        if (!isOutcome(next)) step.followup = next.observation;
       }
       return next;
     } catch (error) {
@@ -102,8 +108,8 @@ class Attempt {
     }
   }
 
-  /** What the model wrote; or why the episode is to end; or how it ended. */
-  async #generate(turn: Turn): Promise<Generation | "aborted" | "context_overflow" | Outcome> {
+  /** What the model wrote, or how the episode ends without it. */
+  async #ask(episode: Episode, turn: Turn): Promise<Generation | Outcome> {
     const { conversation: messages, tools, enableThinking } = turn;
     const { sampling, seed, sample, signal } = this.#context;
     try {
@@ -115,9 +121,9 @@ class Attempt {
       this.usage.promptTokens += answer.usage.promptTokens;
       this.usage.completionTokens += answer.usage.completionTokens;
       this.usage.cachedTokens += answer.usage.cachedTokens;
-      return answer.finishReason === "abort" ? "aborted" : answer;
+      return answer.finishReason === "abort" ? episode.end("aborted") : answer;
     } catch (error) {
-      if (codeOf(error) === "PROMPT_TOO_LONG") return "context_overflow";
+      if (codeOf(error) === "PROMPT_TOO_LONG") return episode.end("context_overflow");
       if (isFatal(error, signal)) throw error;
       return failed("engine_error", error);
     }

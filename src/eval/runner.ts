@@ -57,6 +57,7 @@ class Run {
   readonly #signal: AbortSignal;
   #journal: EvalJournal | undefined;
   #kept = 0;
+  #succeeded = 0;
 
   constructor(engine: EvalEngine, plan: Plan) {
     this.#engine = engine;
@@ -95,7 +96,7 @@ class Run {
   #keepEarlier(job: Job): boolean {
     const key = keyOfJob(job);
     const record = this.#journal?.earlier.get(key);
-    if (record) this.#records.set(key, record);
+    if (record) this.#take(key, record);
     return record !== undefined;
   }
 
@@ -108,15 +109,19 @@ class Run {
     const line = lineOf(job, result, (performance.now() - start) / 1000);
     await this.#journal?.append(line);
     const read = JSON.parse(line) as JournalLine; // as another session would find it
-    this.#records.set(keyOfJob(job), recordOf(read));
+    this.#take(keyOfJob(job), recordOf(read));
     this.#plan.options.onAttempt?.(read);
     this.#showProgress();
   }
 
+  #take(key: string, record: AttemptRecord): void {
+    this.#records.set(key, record);
+    if (record.attempt.success) ++this.#succeeded;
+  }
+
   #showProgress(): void {
-    const records = [...this.#records.values()];
-    const succeeded = records.filter(({ attempt }) => attempt.success).length;
-    this.#plan.options.onProgress?.({ total: this.#jobs.length, finished: records.length, succeeded });
+    const [total, finished] = [this.#jobs.length, this.#records.size];
+    this.#plan.options.onProgress?.({ total, finished, succeeded: this.#succeeded });
   }
 
   report(): EvalReport {

@@ -54,6 +54,7 @@ const kTypeScript = {
   "check.ts": { may: ["errors.ts"] },
   "line-file.ts": { may: ["errors.ts"] },
   "host.ts": { may: [] },
+  "python/": { may: [], packages: ["@lezer/python", "@lezer/common"] }, // Python's values, as templates and benchmarks show them
   "profile.ts": { may: [] },
   "native.ts": { may: ["errors.ts", "profile.ts", "checkpoint/"] },
   "signals.ts": { may: [] },
@@ -70,7 +71,7 @@ const kTypeScript = {
   "floors.ts": { may: ["errors.ts", "check.ts", "devices.ts", "host.ts", "native.ts"] },
   "sampling-distribution.ts": { may: ["errors.ts", "check.ts", "native.ts", "options.ts"] },
   "checkpoint/": { may: ["errors.ts"] },
-  "chat/": { may: ["errors.ts", "check.ts", "turns.ts"], packages: ["@huggingface/jinja"] },
+  "chat/": { may: ["errors.ts", "check.ts", "python/", "turns.ts"], packages: ["@huggingface/jinja"] },
   "tokenizer/": {
     may: ["errors.ts", "check.ts", "turns.ts", "chat/"],
     packages: ["@huggingface/tokenizers"],
@@ -135,7 +136,7 @@ const kTypeScript = {
     ],
   },
   // The public API, and helpers that know no engine.
-  "eval/": { may: ["index.ts", "check.ts", "errors.ts", "line-file.ts", "signals.ts"] },
+  "eval/": { may: ["index.ts", "check.ts", "errors.ts", "line-file.ts", "python/", "signals.ts"] },
   "server/": { may: ["index.ts"] },
   "cli/": {
     may: ["index.ts", "doctor.ts", "server/", "eval/", "rollout/"],

@@ -52,8 +52,10 @@ export class LineFile {
 
   /** The first bytes of the file, as text: whose it is, where it has no whole line. */
   async beginning(bytes: number): Promise<string> {
-    const { bytesRead, buffer } = await failing(this.path, () =>
-      this.#file.read(Buffer.alloc(bytes), 0, bytes, 0),
+    const { bytesRead, buffer } = await failing(
+      this.path,
+      () => this.#file.read(Buffer.alloc(bytes), 0, bytes, 0),
+      "read",
     );
     return buffer.toString("utf8", 0, bytesRead);
   }
@@ -127,7 +129,7 @@ export class LineFile {
 
 /** The whole lines of a file, newline included; a last one that has none is left out. */
 export async function* linesOf(path: string): AsyncGenerator<Buffer> {
-  const file = await failing(path, () => open(path, "r"));
+  const file = await failing(path, () => open(path, "r"), "read");
   try {
     yield* linesIn(file, path);
   } finally {
@@ -140,7 +142,7 @@ async function* linesIn(file: FileHandle, path: string): AsyncGenerator<Buffer> 
   let position = 0;
   for (;;) {
     const piece = Buffer.alloc(kReadBytes);
-    const { bytesRead } = await failing(path, () => file.read(piece, 0, kReadBytes, position));
+    const { bytesRead } = await failing(path, () => file.read(piece, 0, kReadBytes, position), "read");
     if (bytesRead === 0) return;
     position += bytesRead;
     const read = piece.subarray(0, bytesRead);
@@ -194,12 +196,12 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 /** What the file system refuses is a FILE_ERROR, with its reason. */
-async function failing<T>(path: string, body: () => Promise<T>): Promise<T> {
+async function failing<T>(path: string, body: () => Promise<T>, doing = "write"): Promise<T> {
   try {
     return await body();
   } catch (cause) {
     if (cause instanceof LockstepError) throw cause;
-    throw new LockstepError("FILE_ERROR", `Cannot write ${path}: ${messageOf(cause)}`, { cause });
+    throw new LockstepError("FILE_ERROR", `Cannot ${doing} ${path}: ${messageOf(cause)}`, { cause });
   }
 }
 

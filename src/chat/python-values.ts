@@ -5,6 +5,8 @@
  * template itself computed as a float is one.
  */
 
+import { stringRepr } from "../python/repr.js";
+
 /** A value at run time: what we use of the library's, whose types NodeNext cannot resolve. */
 export interface Value {
   type: string;
@@ -44,26 +46,6 @@ export function numberRepr(value: number, isFloat: boolean): string {
   const digits = small || large ? value.toExponential() : String(value);
   const exponent = digits.replace(/e([+-])(\d)$/, "e$10$2");
   return isFloat && /^-?\d+$/.test(exponent) ? `${Object.is(value, -0) ? "-0" : exponent}.0` : exponent;
-}
-
-/** In single quotes, unless there are such inside and no double ones. */
-function stringRepr(text: string): string {
-  const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
-  const named: Record<string, string> = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" };
-  let inner = "";
-  for (const character of text) {
-    if (character === quote) inner += `\\${quote}`;
-    else if (named[character] !== undefined) inner += named[character];
-    else if (/[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u.test(character)) inner += escapeSequence(character);
-    else inner += character;
-  }
-  return quote + inner + quote;
-}
-
-function escapeSequence(character: string): string {
-  const code = character.codePointAt(0)!;
-  const [prefix, width] = code < 0x100 ? ["\\x", 2] : code < 0x10000 ? ["\\u", 4] : ["\\U", 8];
-  return prefix + code.toString(16).padStart(width as number, "0");
 }
 
 /** Python's ==: by value, numbers and booleans with one another, nothing else across types. */

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { LockstepError } from "../errors.js";
 import { type EvalReport, summariesOf, type TaskResult } from "./report.js";
 
-/** With summaries made from its results, whoever wrote it. Throws INVALID_ARGUMENT for what is no report. */
+/** With summaries made from its results, whoever wrote it. Throws FILE_ERROR for what is no report. */
 export async function readReport(path: string): Promise<EvalReport> {
   let report: EvalReport;
   try {
@@ -37,8 +37,5 @@ function isResult(result: Partial<TaskResult> | null): boolean {
 }
 
 function noReport(path: string, what: string): LockstepError {
-  return new LockstepError(
-    "INVALID_ARGUMENT",
-    `Expected ${path} to be a report of an evaluation but ${what}`,
-  );
+  return new LockstepError("FILE_ERROR", `Expected ${path} to be a report of an evaluation but ${what}`);
 }

@@ -137,11 +137,6 @@ it.each<[string, string[], RegExp]>([
     ["eval", "home", MODEL, "--temperature", "9"],
     /\[0, 2\] for temperature/,
   ],
-  [
-    "data that is not there",
-    ["eval", "home", MODEL, "--data", join(directory, "none")],
-    /Expected system\.txt of the home domain in .*ENOENT/,
-  ],
   ["a page without a journal", ["eval", "home", MODEL, "--html", "page.html"], /--html needs --output/],
   ["no report", ["eval", "report"], /missing required argument/],
   ["a page of two reports", ["eval", "report", "a", "b", "--html", "c"], /--html takes one report/],
@@ -150,12 +145,17 @@ it.each<[string, string[], RegExp]>([
   expect({ code, stdout, stderr }).toEqual({ code: 2, stdout: "", stderr: expect.stringMatching(message) });
 });
 
-it("refuses a file that is no report", async () => {
+it("says which file is not what it should be, with exit code 1", async () => {
   const path = newFile();
   writeFileSync(path, "{}");
-  const { code, stderr } = await runCli(["eval", "report", path]);
-  expect({ code, stderr }).toEqual({
-    code: 2,
-    stderr: expect.stringContaining("to be a report of an evaluation"),
+  expect(await runCli(["eval", "report", path])).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/to be a report of an evaluation but it has no results \(FILE_ERROR\)/),
+  });
+  expect(await home(["--data", join(directory, "none")])).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(
+      /^error: Expected system\.txt of the home domain in .*ENOENT.*\(FILE_ERROR\)/,
+    ),
   });
 });

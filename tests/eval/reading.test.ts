@@ -111,7 +111,7 @@ it.each([
   const path = newFile();
   writeFileSync(path, text);
   await expect(readReport(path)).rejects.toMatchObject({
-    code: "INVALID_ARGUMENT",
+    code: "FILE_ERROR",
     message: expect.stringMatching(message),
   });
 });

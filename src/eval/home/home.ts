@@ -160,8 +160,5 @@ function taskOf(directory: string, line: string, number: number): HomeTask {
 }
 
 function malformed(directory: string, name: string, what: string): LockstepError {
-  return new LockstepError(
-    "INVALID_ARGUMENT",
-    `Expected ${name} of the home domain in ${directory} but ${what}`,
-  );
+  return new LockstepError("FILE_ERROR", `Expected ${name} of the home domain in ${directory} but ${what}`);
 }

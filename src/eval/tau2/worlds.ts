@@ -11,10 +11,7 @@ import { retailTools } from "./retail/tools.js";
 import type { ToolkitClass } from "./toolkit.js";
 
 /** A domain whose users have no tools: one database, nothing to synchronise. */
-function agentOnly<Kit extends PyObject>(
-  toolkit: ToolkitClass<Kit>,
-  databases: (data: PyDict) => () => Kit,
-): World {
+function agentOnly<Kit extends PyObject>(toolkit: ToolkitClass<Kit>, databases: (data: PyDict) => () => Kit): World {
   return {
     userTools: false,
     policy: (read) => read("policy.md"),

@@ -105,4 +105,8 @@ export interface Outcome {
   transcript?: Record<string, unknown>;
 }
 
-export const isOutcome = (next: Turn | Outcome): next is Outcome => "status" in next;
+/** Throws for what is neither: a domain may be plain JavaScript. */
+export function isOutcome(next: Turn | Outcome): next is Outcome {
+  if (typeof next === "object" && next !== null) return "status" in next;
+  throw new Error(`Expected the episode to give a turn or an outcome but received ${String(next)}`);
+}

@@ -44,6 +44,7 @@ export interface EvalOptions {
   checkpoint?: string | undefined;
   /** Ends the run: runEval rejects with the reason, and attempts under way are dropped. */
   signal?: AbortSignal | undefined;
+  /** As the next one: what it throws ends the run. */
   onProgress?: ((progress: EvalProgress) => void) | undefined;
   /** Each attempt of this run that has finished, with its transcript, once it is in the journal. */
   onAttempt?: ((attempt: JournalLine) => void) | undefined;

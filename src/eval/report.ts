@@ -193,10 +193,14 @@ function summarize(strata: readonly TaskResult[][], k: number): Summary {
     ),
   );
   const byK = (from: number) => Object.fromEntries(ks.map((one, i) => [one, estimates[from + i]!]));
-  const any = k === 1 ? {} : { [`pass_at_${k}`]: mean(results.map((result) => result.pass_at_k)) };
+  const shareOf = (solved: (attempts: ReportedAttempt[]) => boolean) =>
+    mean(results.map(({ attempts }) => Number(solved(attempts))));
+  const any = {
+    [`pass_at_${k}`]: shareOf((attempts) => attempts.slice(0, k).some(({ success }) => success)),
+  };
   return {
     total: results.length,
-    pass_at_1: mean(results.map((result) => result.pass_at_1)),
+    pass_at_1: shareOf(([first]) => first!.success),
     ...(any as Record<`pass_at_${number}`, number>),
     pass_at_k: byK(0),
     pass_hat_k: byK(k),
@@ -214,8 +218,8 @@ function tally(names: readonly string[]): Record<string, number> {
 }
 
 function sumEach(counts: readonly Record<string, number>[]): Record<string, number> {
-  const totals: Record<string, number> = {};
+  const totals = new Map<string, number>();
   for (const count of counts)
-    for (const [name, value] of Object.entries(count)) totals[name] = (totals[name] ?? 0) + value;
-  return totals;
+    for (const [name, value] of Object.entries(count)) totals.set(name, (totals.get(name) ?? 0) + value);
+  return Object.fromEntries(totals);
 }

@@ -42,7 +42,6 @@ async function checkSampling(engine: EvalEngine, sampling: TurnSampling): Promis
 
 interface Job extends Pick<PlannedDomain, "domain" | "maxSteps" | "sampling"> {
   task: EvalTask;
-  taskIndex: number;
   sample: number;
 }
 
@@ -64,9 +63,7 @@ class Run {
     this.#plan = plan;
     this.#settings = settingsOf(engine, plan);
     this.#jobs = plan.domains.flatMap(({ tasks, ...domain }) =>
-      tasks.flatMap((task, taskIndex) =>
-        Array.from({ length: plan.numSamples }, (_, sample) => ({ ...domain, task, taskIndex, sample })),
-      ),
+      tasks.flatMap((task) => samplesOf(plan).map((sample) => ({ ...domain, task, sample }))),
     );
     const { signal } = plan.options;
     this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
@@ -126,22 +123,16 @@ class Run {
 
   report(): EvalReport {
     const { options, split, numSamples, domains } = this.#plan;
-    const attempts = this.#jobs.map((job) => this.#records.get(keyOfJob(job))!.attempt);
+    const attemptsAt = (domain: Domain, task: EvalTask) =>
+      samplesOf(this.#plan).map((sample) => this.#records.get(keyOfJob({ domain, task, sample }))!.attempt);
     return makeReport({
       ...{ split, k: numSamples, settings: this.#settings, mixed: this.#journal?.mixed ?? [] },
       checkpoint: options.model ?? this.#engine.directory ?? "",
       domains: domains.map(({ domain }) => domain.name),
-      tasks: this.#jobs.flatMap(({ domain, task, taskIndex, sample }, i) =>
-        sample > 0
-          ? []
-          : [
-              {
-                domain: domain.name,
-                taskIndex,
-                taskId: task.id,
-                attempts: attempts.slice(i, i + numSamples),
-              },
-            ],
+      tasks: domains.flatMap(({ domain, tasks }) =>
+        tasks.map((task, taskIndex) => ({
+          ...{ domain: domain.name, taskIndex, taskId: task.id, attempts: attemptsAt(domain, task) },
+        })),
       ),
       run: this.#facts(),
     });
@@ -152,7 +143,8 @@ class Run {
     const records = [...this.#records.values()];
     const sum = (of: (record: AttemptRecord) => number) => records.reduce((total, one) => total + of(one), 0);
     const cached = sum(({ run }) => run.cached_tokens);
-    const { journal, concurrency } = this.#plan.options;
+    const prompts = sum(({ attempt }) => attempt.prompt_tokens);
+    const { options, concurrency } = this.#plan;
     return {
       started: this.#started.toISOString(),
       finished: finished.toISOString(),
@@ -161,18 +153,16 @@ class Run {
       attempts_kept: this.#kept,
       attempt_seconds: sum(({ run }) => run.seconds),
       cached_tokens: cached,
-      prefix_cache_hit_rate:
-        cached /
-        Math.max(
-          1,
-          sum(({ attempt }) => attempt.prompt_tokens),
-        ),
-      ...{ journal, concurrency: concurrency ?? this.#plan.concurrency, devices: this.#engine.devices },
+      prefix_cache_hit_rate: cached / Math.max(1, prompts),
+      ...{ journal: options.journal, concurrency, devices: this.#engine.devices },
     };
   }
 }
 
-const keyOfJob = ({ domain, task, sample }: Job): string =>
+const samplesOf = ({ numSamples }: Plan): number[] =>
+  Array.from({ length: numSamples }, (_, sample) => sample);
+
+const keyOfJob = ({ domain, task, sample }: Pick<Job, "domain" | "task" | "sample">): string =>
   keyOf({ domain: domain.name, task_id: task.id, sample });
 
 /** Of a task, whichever others are played: in [0, 2^48). */
@@ -183,9 +173,10 @@ function seedOf(seed: number, domain: string, taskId: string): number {
     .readUIntBE(0, 6);
 }
 
-/** A domain's values that JSON cannot write fail the attempt, not the run. */
+/** An outcome that is none, or that JSON cannot write, fails the attempt, not the run. */
 function lineOf(job: Job, result: AttemptResult, seconds: number): string {
   try {
+    checkOutcome(result.outcome);
     return JSON.stringify(lineObject(job, result, seconds));
   } catch (error) {
     const failed = { status: "environment_error", success: false, error: String(error), reward: 0 };
@@ -193,6 +184,17 @@ function lineOf(job: Job, result: AttemptResult, seconds: number): string {
     const outcome = { ...failed, ...empty, steps: result.outcome.steps };
     return JSON.stringify(lineObject(job, { ...result, outcome }, seconds));
   }
+}
+
+/** The domain may be plain JavaScript. */
+function checkOutcome({ status, success, reward, partialScore, transcript }: AttemptResult["outcome"]): void {
+  const wrong = (what: string, value: unknown) =>
+    new Error(`Expected an outcome with ${what} but received ${JSON.stringify(value) ?? String(value)}`);
+  if (typeof status !== "string") throw wrong("a string as its status", status);
+  if (typeof success !== "boolean") throw wrong("a boolean as its success", success);
+  if (!Number.isFinite(reward)) throw wrong("a finite number as its reward", reward);
+  if (!Number.isFinite(partialScore)) throw wrong("a finite number as its partialScore", partialScore);
+  if (typeof transcript !== "object") throw wrong("an object as its transcript", transcript);
 }
 
 function lineObject(
@@ -229,13 +231,8 @@ function settingsOf(engine: EvalEngine, { options, split, numSamples, seed, doma
     lockstep: kVersion,
     ...{ checkpoint, compute_path: engine.computePath, max_context: engine.maxContext },
     weight_version: engine.weightVersion,
-    ...{
-      task_split: split,
-      num_samples: numSamples,
-      task_ids: taskIds,
-      max_tasks_per_domain: maxTasksPerDomain,
-    },
-    seed,
+    ...{ task_split: split, task_ids: taskIds, max_tasks_per_domain: maxTasksPerDomain },
+    ...{ num_samples: numSamples, seed },
     domains: Object.fromEntries(
       domains.map(({ domain, sampling, maxSteps }) => [
         domain.name,

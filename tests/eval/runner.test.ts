@@ -171,17 +171,27 @@ it("rejects with what ends the engine, after the attempts under way have let go"
   expect(attemptsIn(journal)).toHaveLength(2);
 });
 
-it("makes a status of what JSON cannot write", async () => {
+it.each<[string, object | undefined, string]>([
+  ["what JSON cannot write", { status: "completed", success: true, rewardInfo: 1n }, "BigInt"],
+  ["no outcome", undefined, "Expected the episode to give a turn or an outcome but received undefined"],
+  [
+    "a success that is none",
+    { status: "completed", success: "yes" },
+    'a boolean as its success but received "yes"',
+  ],
+  [
+    "a reward that is none",
+    { status: "completed", success: true, reward: Number.NaN },
+    "a finite number as its reward",
+  ],
+])("makes a status of %s", async (_, outcome, error) => {
   const domain = countingDomain({ tasks: 1 });
   const { start } = domain;
-  domain.start = (...args: never[]) => ({
-    ...start(...args),
-    step: () => ({ status: "completed", success: true, rewardInfo: 1n }),
-  });
+  domain.start = (...args: never[]) => ({ ...start(...args), step: () => outcome });
   const report = await play({ journal: newFile() }, domain);
-  expect(report.results[0]!.attempts[0]).toMatchObject({
-    success: false,
-    status: "environment_error",
-    error: expect.stringContaining("BigInt"),
+  const [attempt] = report.results[0]!.attempts;
+  expect(attempt).toMatchObject({
+    ...{ success: false, status: "environment_error", reward: 0, steps: 1 },
+    error: expect.stringContaining(error),
   });
 });

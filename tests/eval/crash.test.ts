@@ -10,14 +10,17 @@ import { EvalJournal, journalOf } from "../../src/eval/journal.js";
 import { countingDomain, countingEngine } from "./children/counting.mjs";
 import { attemptsIn, newFile, resultsOf, runChild } from "./support.js";
 
+/** `KILLS=200` for a long run. */
+const kKills = Number(process.env.KILLS ?? 24);
+
 const sizeOf = (path: string): number => (existsSync(path) ? statSync(path).size : 0);
 
-it("ends with the same report, however often it is killed", async () => {
+it("ends with the same report, however often it is killed", { timeout: 30_000 + 1000 * kKills }, async () => {
   const whole = newFile();
   expect(await runChild(whole)).toEqual({ code: 0, stderr: "" });
   let path = newFile();
   let [killed, runs, mended] = [0, 0, 0]; // in all; on this file; runs that went on from some attempts and made more
-  while (killed < 24 || mended < 5) {
+  while (killed < kKills || mended < 5) {
     const size = sizeOf(journalOf(path));
     const { code } = await runChild(path, (kill) => setTimeout(kill, Math.random() * 60));
     if (size > 0 && sizeOf(journalOf(path)) > size + 20_000) ++mended;

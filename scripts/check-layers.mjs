@@ -136,7 +136,10 @@ const kTypeScript = {
     ],
   },
   // The public API, and helpers that know no engine.
-  "eval/": { may: ["index.ts", "check.ts", "errors.ts", "line-file.ts", "python/", "signals.ts"] },
+  "eval/": {
+    may: ["index.ts", "check.ts", "errors.ts", "line-file.ts", "python/", "signals.ts"],
+    packages: ["smol-toml"],
+  },
   "server/": { may: ["index.ts"] },
   "cli/": {
     may: ["index.ts", "doctor.ts", "server/", "eval/", "rollout/"],

@@ -7,7 +7,7 @@
 import { LockstepError } from "../../index.js";
 import { dumps, loads } from "../../python/json.js";
 import { strip } from "../../python/text.js";
-import { type PyArguments, type PyDict, PyError, type PyValue } from "../../python/types.js";
+import { equals, type PyArguments, type PyDict, PyError, type PyValue } from "../../python/types.js";
 import { environmentAction, parseAction } from "./action.js";
 import { type DomainData, type DomainName, kDomains, type Tau2Data } from "./data.js";
 import type { Environment, Requestor, ToolMessage } from "./environment.js";
@@ -84,10 +84,8 @@ class Comparison {
 
   equal(field: string, found: PyValue, expectedIn = this.record, prefix = ""): void {
     if (this.#differs || !expectedIn.has(field)) return;
-    const [expectedText, foundText] = [expectedIn.get(field)!, found].map((value) =>
-      dumps(value, { sortKeys: true }),
-    );
-    if (expectedText !== foundText) this.#add(prefix + field, expectedText!, foundText!);
+    const expected = expectedIn.get(field)!;
+    if (!equals(expected, found)) this.#add(prefix + field, dumps(expected), dumps(found));
   }
 
   fail(error: unknown): void {
@@ -143,10 +141,11 @@ async function playEpisode(record: PyDict, data: Tau2Data, found: Comparison): P
   found.equal("num_errors", BigInt(conversation.errors));
 }
 
-/** What follows `user: ` in the first observation. */
+/** What follows `user: ` in the first observation; a user who stopped at once left none. */
 function greetingOf(record: PyDict): string {
   const observation = record.get("reset_observation");
-  return typeof observation === "string" ? observation.replace(/^user: /, "") : "";
+  if (typeof observation === "string" && observation !== "") return observation.replace(/^user: /, "");
+  return record.get("termination_reason") === "user_stop" ? "###STOP###" : "";
 }
 
 type Equal = (field: string, found: PyValue) => void;

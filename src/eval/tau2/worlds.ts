@@ -8,10 +8,14 @@ import type { DomainName, ReadFile, World } from "./data.js";
 import { bindToolkit, Environment } from "./environment.js";
 import { retailDatabases } from "./retail/data-model.js";
 import { retailTools } from "./retail/tools.js";
+import { loadsToml, telecomEnvironment } from "./telecom/world.js";
 import type { ToolkitClass } from "./toolkit.js";
 
 /** A domain whose users have no tools: one database, nothing to synchronise. */
-function agentOnly<Kit extends PyObject>(toolkit: ToolkitClass<Kit>, databases: (data: PyDict) => () => Kit): World {
+function agentOnly<Kit extends PyObject>(
+  toolkit: ToolkitClass<Kit>,
+  databases: (data: PyDict) => () => Kit,
+): World {
   return {
     userTools: false,
     policy: (read) => read("policy.md"),
@@ -25,10 +29,24 @@ function agentOnly<Kit extends PyObject>(toolkit: ToolkitClass<Kit>, databases: 
   };
 }
 
+const telecom: World = {
+  userTools: true,
+  policy: (read) =>
+    [
+      ...["<main_policy>", read("main_policy.md"), "</main_policy>"],
+      ...["<tech_support_policy>", read("tech_support_manual.md"), "</tech_support_policy>"],
+    ].join("\n"),
+  open(read) {
+    const agentData = database(read, "db.toml", loadsToml, (data) => data);
+    const userData = database(read, "user_db.toml", loadsToml, (data) => data);
+    return () => telecomEnvironment(agentData, userData);
+  },
+};
+
 export const kWorlds: Readonly<Record<DomainName, World>> = {
   airline: agentOnly(airlineTools, airlineDatabases),
   retail: agentOnly(retailTools, retailDatabases),
-  telecom: undefined as never,
+  telecom,
 };
 
 /** Reads a database and validates it; errors name the file. */

@@ -39,7 +39,14 @@ export class UserName extends Model {
 
 export class UserAddress extends Model {
   declare zip: string;
-  static override fields: Fields = { address1: str, address2: str, city: str, country: str, state: str, zip: str };
+  static override fields: Fields = {
+    address1: str,
+    address2: str,
+    city: str,
+    country: str,
+    state: str,
+    zip: str,
+  };
 }
 
 export class CreditCard extends Model {
@@ -82,7 +89,13 @@ export class OrderItem extends Model {
   declare item_id: string;
   declare price: number;
   declare options: Map<string, string>;
-  static override fields: Fields = { name: str, product_id: str, item_id: str, price: float, options: dictOf(str, str) };
+  static override fields: Fields = {
+    name: str,
+    product_id: str,
+    item_id: str,
+    price: float,
+    options: dictOf(str, str),
+  };
 }
 
 export class OrderPayment extends Model {

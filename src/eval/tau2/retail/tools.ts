@@ -5,7 +5,14 @@
  */
 import { dumps } from "../../../python/json.js";
 import { make } from "../../../python/models.js";
-import { iterate, len, noAttribute, requireHashable, sorted, strMethodOf } from "../../../python/operators.js";
+import {
+  iterate,
+  len,
+  noAttribute,
+  requireHashable,
+  sorted,
+  strMethodOf,
+} from "../../../python/operators.js";
 import { round, str } from "../../../python/repr.js";
 import { equals, type PyDict, type PyValue, valueError } from "../../../python/types.js";
 import { calculate } from "../calculate.js";
@@ -116,7 +123,13 @@ function cancelPendingOrder(db: RetailDB, id: PyValue, reason: PyValue): PyValue
   return order;
 }
 
-function exchangeDeliveredItems(db: RetailDB, id: PyValue, ids: PyValue, newIds: PyValue, methodId: PyValue): PyValue {
+function exchangeDeliveredItems(
+  db: RetailDB,
+  id: PyValue,
+  ids: PyValue,
+  newIds: PyValue,
+  methodId: PyValue,
+): PyValue {
   const order = getOrder(db, id);
   if (order.status !== "delivered") throw valueError("Non-delivered order cannot be exchanged");
   requireItems(order, ids, (item) => `Number of ${str(item)} not found.`);
@@ -132,7 +145,13 @@ function exchangeDeliveredItems(db: RetailDB, id: PyValue, ids: PyValue, newIds:
   return order;
 }
 
-function modifyPendingItems(db: RetailDB, id: PyValue, ids: PyValue, newIds: PyValue, methodId: PyValue): PyValue {
+function modifyPendingItems(
+  db: RetailDB,
+  id: PyValue,
+  ids: PyValue,
+  newIds: PyValue,
+  methodId: PyValue,
+): PyValue {
   const order = getOrder(db, id);
   requirePending(order.status === "pending");
   requireItems(order, ids, (item) => `${str(item)} not found`);
@@ -235,7 +254,10 @@ export const retailTools: ToolkitClass<RetailDB> = {
       order.address = address(...parts);
       return order;
     }),
-    modify_pending_order_items: tool(["order_id", "item_ids", "new_item_ids", "payment_method_id"], modifyPendingItems),
+    modify_pending_order_items: tool(
+      ["order_id", "item_ids", "new_item_ids", "payment_method_id"],
+      modifyPendingItems,
+    ),
     modify_pending_order_payment: tool(["order_id", "payment_method_id"], modifyPendingPayment),
     modify_user_address: tool(["user_id", ...kAddress], (db, id, ...parts) => {
       const user = getUser(db, id);

@@ -138,7 +138,7 @@ const kTypeScript = {
   // The public API, and helpers that know no engine.
   "eval/": {
     may: ["index.ts", "check.ts", "errors.ts", "line-file.ts", "python/", "signals.ts"],
-    packages: ["smol-toml"],
+    packages: ["@lezer/common", "@lezer/python", "openai", "smol-toml"],
   },
   "server/": { may: ["index.ts"] },
   "cli/": {

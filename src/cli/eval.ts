@@ -2,11 +2,13 @@
 import type { Command } from "commander";
 import { registerEvalHome } from "./eval/home.js";
 import { registerEvalReport } from "./eval/report.js";
+import { registerEvalTau2 } from "./eval/tau2.js";
 
 export function registerEval(program: Command): void {
   const command = program
     .command("eval")
     .description("evaluates models on suites of tasks, and compares reports");
   registerEvalHome(command);
+  registerEvalTau2(command);
   registerEvalReport(command);
 }

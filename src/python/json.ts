@@ -156,16 +156,19 @@ export interface DumpOptions {
   /** Spaces per level; without it, everything on one line. */
   indent?: number;
   sortKeys?: boolean;
+  /** What NaN and the infinities are written as: Python's names, which are no JSON, or null. Default "names". */
+  nonFinite?: "names" | "null";
 }
 
 /** json.dumps(value, default=str): ", " and ": ", everything outside printable ASCII escaped, floats as repr() shows them, dates as str(). */
 export function dumps(value: PyValue, options: DumpOptions = {}): string {
-  const { indent, sortKeys = false } = options;
+  const { indent, sortKeys = false, nonFinite = "names" } = options;
   const write = (item: PyValue, margin: string): string => {
     if (item === null) return "null";
     if (typeof item === "boolean") return item ? "true" : "false";
     if (typeof item === "bigint") return item.toString();
-    if (typeof item === "number") return jsonFloat(item);
+    if (typeof item === "number")
+      return nonFinite === "null" && !Number.isFinite(item) ? "null" : jsonFloat(item);
     if (typeof item === "string") return jsonString(item);
     if (item instanceof PyDate) return jsonString(item.text);
     const inner = indent === undefined ? "" : `${margin}${" ".repeat(indent)}`;

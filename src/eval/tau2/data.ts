@@ -7,6 +7,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { unknownName } from "../../check.js";
 import { LockstepError } from "../../index.js";
 import { loads } from "../../python/json.js";
 import { type PyDict, PyError, type PyValue } from "../../python/types.js";
@@ -62,7 +63,9 @@ export class Tau2Data {
     this.#allowOtherData = allowOtherData;
   }
 
+  /** Throws INVALID_ARGUMENT for a name that is none, and FILE_ERROR. */
   domain(name: DomainName): DomainData {
+    if (!kDomains.includes(name)) throw unknownName(String(name), "a domain of tau2-bench", kDomains);
     let data = this.#domains.get(name);
     if (data === undefined) {
       data = this.#open(name);

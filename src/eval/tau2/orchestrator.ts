@@ -10,7 +10,7 @@ import { readAction, type ToolCall } from "./action.js";
 import type { Environment, ToolMessage } from "./environment.js";
 import type { Termination, Trajectory } from "./grading.js";
 import { observationText } from "./observation.js";
-import type { UserReply, UserSession } from "./user/user.js";
+import type { Heard, Replying, UserReply } from "./user/user.js";
 
 /** What opens every conversation, on the agent's side. */
 const GREETING = "Hi! How can I help you today?";
@@ -32,7 +32,7 @@ export type Ending =
 
 export interface OrchestratorOptions {
   environment: Environment;
-  user: UserSession;
+  user: Replying;
   /** Hops between participants after which the attempt ends. */
   maxHops: number;
 }
@@ -45,7 +45,7 @@ export class Orchestrator {
   /** What the agent sees of what happened since its last message. */
   observation = "";
   readonly #environment: Environment;
-  readonly #user: UserSession;
+  readonly #user: Replying;
   readonly #maxHops: number;
   /** What came in since the agent's last message. */
   #incoming: { role: string; content: string }[] = [];
@@ -109,7 +109,7 @@ export class Orchestrator {
     if (this.ended === undefined) await this.#userTurn({ text: message.content! });
   }
 
-  async #userTurn(heard: { text: string } | { results: ToolMessage[] }): Promise<void> {
+  async #userTurn(heard: Heard): Promise<void> {
     let next = heard;
     for (;;) {
       const message = userMessage(await this.#reply(next));
@@ -128,7 +128,7 @@ export class Orchestrator {
     }
   }
 
-  async #reply(heard: { text: string } | { results: ToolMessage[] }): Promise<UserReply> {
+  async #reply(heard: Heard): Promise<UserReply> {
     try {
       return await this.#user.reply(heard);
     } catch (error) {
@@ -165,7 +165,9 @@ function agentMessage(action: string): Message {
 
 function userMessage(reply: UserReply): Message {
   if (reply.toolCalls !== undefined && reply.toolCalls.length > 0) {
-    const toolCalls = reply.toolCalls.map((call): ToolCall => ({ ...call, requestor: "user" }));
+    const toolCalls = reply.toolCalls.map(
+      (call, i): ToolCall => ({ id: `call_${i}`, ...call, requestor: "user" }),
+    );
     return { role: "user", content: reply.text ?? null, toolCalls };
   }
   if (reply.text === undefined || strip(reply.text) === "")

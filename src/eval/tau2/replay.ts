@@ -10,12 +10,12 @@ import { strip } from "../../python/text.js";
 import { equals, type PyArguments, type PyDict, PyError, type PyValue } from "../../python/types.js";
 import { environmentAction, parseAction } from "./action.js";
 import { type DomainData, type DomainName, kDomains, type Tau2Data } from "./data.js";
-import type { Environment, Requestor, ToolMessage } from "./environment.js";
+import type { Environment, Requestor } from "./environment.js";
 import { followUp } from "./observation.js";
-import type { Message } from "./orchestrator.js";
 import { Simulation } from "./simulation.js";
+import { shownMessage } from "./transcript.js";
 import { userSystemPrompt } from "./user/prompt.js";
-import { type ScriptEntry, ScriptedUser } from "./user/scripted.js";
+import { type ScriptEntry, ScriptedSession } from "./user/scripted.js";
 
 export interface Mismatch {
   /** From 1. */
@@ -44,7 +44,7 @@ export async function replay(text: string, data: Tau2Data): Promise<ReplayReport
   const shared = records.some((record) => record?.has("final_db_hash"));
   const calls = new RecordedCalls(data, shared);
   for (const [i, record] of records.entries()) {
-    if (record === undefined) continue;
+    if (record === undefined || record.has("settings")) continue; // a journal's header
     const found = new Comparison(record, i + 1, report);
     try {
       if (record.has("steps")) await playEpisode(record, data, found);
@@ -111,7 +111,10 @@ async function playEpisode(record: PyDict, data: Tau2Data, found: Comparison): P
   if (!domain.taskIds.includes(id))
     throw new Error(`task_id: ${domain.name} has no task ${dumps(id ?? null)}`);
   const task = domain.task(id);
-  const user = new ScriptedUser(greetingOf(record));
+  const user = new ScriptedSession([
+    ...((record.get("user_script") ?? []) as ScriptEntry[]),
+    greetingOf(record),
+  ]);
   const simulation = new Simulation(domain, task, { user });
   const hashes = simulation.environment.hashes();
   found.equal("init_db_hash", hashes.db);
@@ -153,7 +156,7 @@ type Equal = (field: string, found: PyValue) => void;
 async function playStep(
   step: PyDict,
   simulation: Simulation,
-  user: ScriptedUser,
+  user: ScriptedSession,
   equal: Equal,
   found: Comparison,
 ) {
@@ -175,23 +178,6 @@ async function playStep(
 
 const messagesOf = (messages: object[]): PyValue =>
   messages.map((message) => new Map(Object.entries(message)));
-
-/** A message of the trajectory in the recordings' layout. */
-function shownMessage(message: Message | ToolMessage, index: number): PyDict {
-  const { role, content } = message;
-  const fields: [string, PyValue][] = [
-    ["role", role],
-    ["content", content],
-    ["turn_idx", BigInt(index)],
-  ];
-  if (message.role === "tool")
-    fields.push(["requestor", message.requestor], ["error", message.error], ["id", message.id]);
-  else {
-    const calls = message.toolCalls?.map((call) => new Map<string, PyValue>(Object.entries(call)));
-    fields.push(["tool_calls", (calls as PyValue[] | undefined) ?? null]);
-  }
-  return new Map(fields);
-}
 
 /** Tool calls on their own, by domain. */
 class RecordedCalls {

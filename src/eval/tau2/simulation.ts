@@ -9,10 +9,10 @@ import type { Environment } from "./environment.js";
 import { grade, partialScore, type RewardInfo } from "./grading.js";
 import { type Ending, Orchestrator } from "./orchestrator.js";
 import type { Tau2Task } from "./tasks.js";
-import type { UserSession } from "./user/user.js";
+import type { Replying } from "./user/user.js";
 
 export interface SimulationOptions {
-  user: UserSession;
+  user: Replying;
   /** Default 100. */
   maxHops?: number;
 }

@@ -9,8 +9,8 @@
  * that it shares no prompt. By the contract they get the same bits: runs that disagree on a token or a logprob are an
  * error. Before each run the prefix cache is flushed; the two ways alternate, and so does which comes first.
  *
- * Prints a line a round, and one JSON line: median, min and max of the rounds, and of each round's ratio. `cores` is CPU
- * time over time: what of the machine a way was given.
+ * Prints a line a round, and one JSON line: median, min and max of the rounds, and of each round's ratio, in time and, for a
+ * machine that does other things besides, in CPU time.
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -39,6 +39,16 @@ const settings = Object.fromEntries(Object.keys(numbers).map((name) => [name, po
 const { prompt, tokens, groups, n, rounds } = settings;
 const model = positionals[0] ?? fromRoot("examples/demo/model");
 
+function commitOf() {
+  try {
+    const git = ["-C", fromRoot("."), "describe", "--always", "--dirty", "--exclude=*"];
+    return execFileSync("git", git, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+  } catch {
+    return "unknown"; // no checkout
+  }
+}
+
+const commit = commitOf(); // now: a checkout may change under a long run
 const engine = await Engine.load(model, {
   device: values.device,
   maxContext: prompt + tokens,
@@ -78,9 +88,9 @@ async function run(way, count) {
     sha256: digest(samples),
     figures: {
       seconds,
+      cpuSeconds: (user + system) / 1e6,
       rolloutsPerSecond: samples.length / seconds,
       usefulTokensPerSecond: useful / seconds,
-      cores: (user + system) / 1e6 / seconds,
       computedTokens: computedTokens - before.computedTokens,
       cachedTokens: cachedTokens - before.cachedTokens,
       preemptions: preemptions - before.preemptions,
@@ -102,17 +112,8 @@ function spread(list) {
   return { median: shown, min, max };
 }
 
-function commit() {
-  try {
-    const git = ["-C", fromRoot("."), "describe", "--always", "--dirty", "--exclude=*"];
-    return execFileSync("git", git, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
-  } catch {
-    return "unknown"; // no checkout
-  }
-}
-
 const runs = { shared: [], separate: [] };
-const ratios = [];
+const ratios = { seconds: [], cpuSeconds: [] };
 const hashes = new Set();
 await run("shared", 1); // warms up
 for (let round = 0; round < rounds; ++round) {
@@ -122,8 +123,10 @@ for (let round = 0; round < rounds; ++round) {
     hashes.add(sha256);
     runs[way].push(figures);
   }
-  ratios.push(runs.separate.at(-1).seconds / runs.shared.at(-1).seconds);
-  console.error(`round ${round}, ${order[0]} first: ${ratios.at(-1).toFixed(2)} times as fast`);
+  for (const [key, list] of Object.entries(ratios))
+    list.push(runs.separate.at(-1)[key] / runs.shared.at(-1)[key]);
+  const [time, cpuTime] = Object.values(ratios).map((list) => list.at(-1).toFixed(2));
+  console.error(`round ${round}, ${order[0]} first: ${time} times as fast, ${cpuTime} by CPU time`);
 }
 if (hashes.size > 1) throw new Error("The runs drew different tokens or logprobs");
 
@@ -137,7 +140,7 @@ console.log(
     date: new Date().toISOString(),
     ...(values.note && { note: values.note }),
     machine: { cpu, platform, physicalCores },
-    commit: commit(),
+    commit,
     versions: { lockstep: version, node },
     model: model.split("/").at(-1),
     devices: engine.devices,
@@ -145,7 +148,8 @@ console.log(
     settings,
     shared: spreads(runs.shared),
     separate: spreads(runs.separate),
-    ratio: spread(ratios),
+    ratio: spread(ratios.seconds),
+    cpuRatio: spread(ratios.cpuSeconds),
     sha256: [...hashes][0],
   }),
 );

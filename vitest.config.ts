@@ -8,7 +8,13 @@ import { defineConfig } from "vitest/config";
  */
 export default defineConfig({
   resolve: {
-    alias: [{ find: /^lockstep$/, replacement: fileURLToPath(new URL("dist/index.js", import.meta.url)) }],
+    alias: [
+      { find: /^lockstep$/, replacement: fileURLToPath(new URL("dist/index.js", import.meta.url)) },
+      {
+        find: /^lockstep\/eval$/,
+        replacement: fileURLToPath(new URL("dist/eval/index.js", import.meta.url)),
+      },
+    ],
   },
   test: {
     include: ["tests/**/*.test.{ts,mjs}"],

@@ -177,16 +177,23 @@ function checkKeys<T extends object>(
 
 /** The refusal of an option that there is not, with the nearest of those there are. */
 export function unknownKey(key: string, where: string, known: readonly string[]): LockstepError {
-  const nearest = [...known].sort((a, b) => editDistance(key, a) - editDistance(key, b))[0]!;
-  const hint =
-    editDistance(key, nearest) <= Math.max(2, Math.min(key.length, nearest.length) / 2)
-      ? `: did you mean ${nearest}?`
-      : ".";
+  return unknownName(key, `a known option in ${where}`, known);
+}
+
+/** The refusal of a name that is none of `known`, with the nearest of them, and, where they are few, all. */
+export function unknownName(name: string, expected: string, known: readonly string[]): LockstepError {
+  const nearest = [...known].sort((a, b) => editDistance(name, a) - editDistance(name, b))[0] ?? "";
+  const near = editDistance(name, nearest) <= Math.max(2, Math.min(name.length, nearest.length) / 2);
+  const hint = near && nearest !== "" ? `: did you mean ${nearest}?` : ".";
+  const all = known.length <= kMaxListed ? ` Known: ${known.join(", ")}` : "";
   return new LockstepError(
     "INVALID_ARGUMENT",
-    `Expected a known option in ${where} but received ${show(key).replace(/ \(string\)$/, "")}${hint} Known: ${known.join(", ")}`,
+    `Expected ${expected} but received ${show(name).replace(/ \(string\)$/, "")}${hint}${all}`,
   );
 }
+
+/** More names than a refusal lists. */
+const kMaxListed = 50;
 
 /** Levenshtein distance, case ignored: "top_p" and "TopP" are near "topP". */
 export function editDistance(a: string, b: string): number {

@@ -16,7 +16,7 @@ export type ErrorCode =
   | "ABORTED" // a call with mode "abort" ended a request that has no partial result
   | "QUEUE_FULL" // more requests open than maxQueue
   | "HUB_ERROR" // a Hub id could not be resolved or downloaded
-  | "FILE_ERROR" // a file to be written could not be: no room, no permission, or something else writes to it
+  | "FILE_ERROR" // a file could not be read or written (no room, no permission, in use), or does not hold what it should
   | "OUT_OF_MEMORY"
   | "NON_FINITE_LOGITS" // the model produced NaN or infinity for this request
   | "ENGINE_ASLEEP" // what was asked for was given back by sleep()

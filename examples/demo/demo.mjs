@@ -9,20 +9,15 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import cliProgress from "cli-progress";
 import { Engine } from "lockstep";
+import { homeDomain } from "lockstep/eval";
 import { runEpisode } from "./episode.mjs";
 import { compareWithGolden } from "./golden.mjs";
 
 const pathOf = (name) => fileURLToPath(new URL(name, import.meta.url));
-const textOf = (name) => readFileSync(pathOf(name), "utf8");
 
-const system = textOf("system.txt");
-const tools = JSON.parse(textOf("tools.json"));
-const golden = JSON.parse(textOf("golden.json"));
-const tasks = textOf("tasks.jsonl")
-  .trim()
-  .split("\n")
-  .map((line) => JSON.parse(line))
-  .filter((task) => task.split === "test");
+const domain = homeDomain({ data: pathOf(".") });
+const tasks = domain.tasks("test");
+const golden = JSON.parse(readFileSync(pathOf("golden.json"), "utf8"));
 
 const engine = await Engine.load(pathOf("model"));
 try {
@@ -48,7 +43,7 @@ async function solveAll() {
   try {
     const attempts = await Promise.all(
       tasks.map(async (task) => {
-        const attempt = await runEpisode(engine, task, { system, tools });
+        const attempt = await runEpisode(engine, domain, task);
         bar.increment();
         return attempt;
       }),
@@ -61,7 +56,7 @@ async function solveAll() {
 
 /** The prompt that the engine made of a turn, made again by hand; the engine's count must fit. */
 function promptOf({ id, messages }, { messageCount, promptTokens }) {
-  const options = { tools, addGenerationPrompt: true };
+  const options = { tools: domain.tools, addGenerationPrompt: true };
   const text = engine.tokenizer.applyChatTemplate(messages.slice(0, messageCount), options);
   const prompt = engine.tokenizer.encode(text);
   if (prompt.length !== promptTokens) {

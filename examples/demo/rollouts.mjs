@@ -10,24 +10,18 @@
  *
  * TASKS=n plays n tasks of each split only. Exits with 1 where the self-check finds a difference.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Engine, toSlimeSample } from "lockstep";
-import { carryOut, firstMessages, MAX_TURNS } from "./episode.mjs";
-import { sameHome } from "./home.mjs";
+import { homeDomain, isOutcome } from "lockstep/eval";
 
 const SAMPLES = 8;
 const ENOUGH = 2; // successes that a training task needs
 const SEED = 1;
 
-const textOf = (name) => readFileSync(fileURLToPath(new URL(name, import.meta.url)), "utf8");
-const system = textOf("system.txt");
-const tools = JSON.parse(textOf("tools.json"));
-const tasks = textOf("tasks.jsonl")
-  .trim()
-  .split("\n")
-  .map((line) => JSON.parse(line));
-const limit = Number(process.env.TASKS ?? tasks.length);
+const domain = homeDomain();
+const { maxSteps, sampling } = domain.defaults;
+const limit = Number(process.env.TASKS ?? Number.POSITIVE_INFINITY);
 
 const engine = await Engine.load(fileURLToPath(new URL("model", import.meta.url)));
 try {
@@ -50,27 +44,27 @@ try {
 
 /** All samples of a split's tasks, with the seconds they took. */
 async function play(split, options = {}) {
-  const requests = tasks
-    .filter((task) => task.split === split)
+  const requests = domain
+    .tasks(split)
     .slice(0, limit)
-    .map((task) => ({ prompt: { messages: firstMessages(task, system), tools }, metadata: task }));
+    .map((task) => {
+      const { conversation: messages, tools } = domain.start(task).first;
+      return { prompt: { messages, tools }, metadata: task };
+    });
   const start = performance.now();
   const samples = [];
   const rollouts = engine.rollouts(requests, {
     n: SAMPLES,
     seed: SEED,
-    sampling: { temperature: 1, maxTokens: 96 },
+    sampling: { ...sampling, temperature: 1 },
     turn({ turns, metadata }, answer) {
       const { state } = answer;
-      state.home ??= structuredClone(metadata.initial_state);
-      const { result, failure } = carryOut(state.home, answer);
-      if (failure !== undefined || (result !== undefined && turns === MAX_TURNS)) state.failed = true;
-      else if (result !== undefined) return { messages: [{ role: "tool", content: result }] };
+      state.episode ??= domain.start(metadata);
+      const next = state.episode.step(answer.text, answer);
+      if (isOutcome(next)) state.success = next.success;
+      else if (turns < maxSteps) return { messages: next.observation };
     },
-    reward({ finishReason, metadata }, { state }) {
-      const ended = finishReason === "stop" && !state.failed;
-      return Number(ended && sameHome(state.home, metadata.expected_state));
-    },
+    reward: ({ finishReason }, { state }) => Number(finishReason === "stop" && state.success === true),
     ...options,
   });
   for await (const sample of rollouts) {

@@ -13,6 +13,7 @@ import { registerBench } from "./bench.js";
 import { registerChat } from "./chat.js";
 import { registerDoctor } from "./doctor.js";
 import { registerEmbed } from "./embed.js";
+import { registerEval } from "./eval.js";
 import { exitCodeOf } from "./failure.js";
 import { registerGenerate } from "./generate.js";
 import { registerRollout } from "./rollout.js";
@@ -27,6 +28,7 @@ registerChat(program);
 registerScore(program);
 registerEmbed(program);
 registerRollout(program);
+registerEval(program);
 registerBench(program);
 registerDoctor(program);
 

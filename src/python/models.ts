@@ -109,9 +109,8 @@ export const bool: FieldType = {
 
 /** One of some texts: Literal["a", "b"]. */
 export const literal = (...values: string[]): FieldType => oneOf("literal_error", values);
-/** A str Enum: its members are held as their values. */
-export const enumeration = (values: Record<string, string>): FieldType =>
-  oneOf("enum", Object.values(values));
+/** A str Enum of these values: members are held as them. */
+export const enumeration = (...values: string[]): FieldType => oneOf("enum", values);
 
 function oneOf(type: string, values: string[]): FieldType {
   const quoted = values.map((value) => `'${value}'`);

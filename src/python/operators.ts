@@ -107,8 +107,8 @@ export function strMethodOf(value: PyValue, method: string): string {
   return value;
 }
 
-/** a + b */
-export function add(a: PyValue, b: PyValue): PyValue {
+/** a + b; `operator` is what errors show. */
+export function add(a: PyValue, b: PyValue, operator: "+" | "+=" = "+"): PyValue {
   if (isNumeric(a) && isNumeric(b))
     return arithmetic(
       a,
@@ -121,7 +121,7 @@ export function add(a: PyValue, b: PyValue): PyValue {
     return a instanceof PyTuple ? (PyTuple.from([...a, ...b]) as PyTuple) : [...a, ...b];
   if (typeof a === "string" || Array.isArray(a))
     throw typeError(`can only concatenate ${typeName(a)} (not "${typeName(b)}") to ${typeName(a)}`);
-  throw unsupported("+", a, b);
+  throw unsupported(operator, a, b);
 }
 
 /** a - b */

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { homeDomain } from "lockstep/eval";
 import { expect, it } from "vitest";
 import { runEpisode } from "../../examples/demo/episode.mjs";
 import { compareWithGolden } from "../../examples/demo/golden.mjs";
@@ -16,14 +17,9 @@ const textOf = (name) => readFileSync(new URL(name, DEMO), "utf8");
 it("leads to the golden prompts, turns and outcomes", async () => {
   const tokenizer = await Tokenizer.fromDirectory(fileURLToPath(new URL("model", DEMO)));
   const golden = JSON.parse(textOf("golden.json"));
-  const tools = JSON.parse(textOf("tools.json"));
-  const tasks = new Map(
-    textOf("tasks.jsonl")
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line))
-      .map((task) => [task.id, task]),
-  );
+  const domain = homeDomain();
+  const { tools } = domain;
+  const tasks = new Map(domain.tasks("test").map((task) => [task.id, task]));
   const render = (messages) =>
     tokenizer.encode(tokenizer.applyChatTemplate(messages, { tools, addGenerationPrompt: true }));
 
@@ -40,7 +36,7 @@ it("leads to the golden prompts, turns and outcomes", async () => {
           usage: { promptTokens: render(messages).length },
         };
       };
-      return runEpisode({ generate }, tasks.get(id), { system: textOf("system.txt"), tools });
+      return runEpisode({ generate }, domain, tasks.get(id));
     }),
   );
 

@@ -61,6 +61,14 @@ const EXAMPLES = {
     expect(new Set(texts.map((line) => line.slice("sample 0".length))).size).toBeGreaterThan(1);
     expect(lines.at(-1)).toBe("sample 2 alone: the same bits");
   },
+  "own-eval.mjs"(lines) {
+    const attempts = lines.slice(0, -2).map((line) => line.split(/ +/).slice(1));
+    expect(attempts.map((row) => row.length)).toEqual(Array(12).fill(4));
+    const share = (solved) => (attempts.filter(solved).length / 12).toFixed(3);
+    expect(lines.at(-2)).toMatch(`pass@4 ${share((row) => row.includes("yes"))}, 95 % interval `);
+    expect(lines.at(-1)).toMatch(`pass^4 ${share((row) => !row.includes("no"))}, 95 % interval `);
+    expect(Number(share((row) => row.includes("yes")))).toBeGreaterThan(0.8);
+  },
   async "search.mjs"(lines) {
     expect(lines[0]).toBe("Why do my eyes water when I chop vegetables? (9 passages)");
     const hits = lines.slice(1).map((line) => /^(-?\d\.\d{3}) {2}(\w+\.txt): (.+)$/.exec(line).slice(1));

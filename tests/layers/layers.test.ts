@@ -74,7 +74,7 @@ describe("on a copy", () => {
       'import { Engine } from "../../dist/index.js";',
       /imports \.\.\/\.\.\/dist\/index\.js/,
     ],
-    ["examples/demo/home.mjs", 'import express from "express";', /imports express/],
+    ["examples/demo/golden.mjs", 'import express from "express";', /imports express/],
   ];
 
   it("finds each planted violation, in its line, and nothing else", () => {

@@ -1,34 +1,17 @@
 /** The demo's domain as rollouts: tasks as requests whose turns call the home's tools and whose reward is the home's state. */
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import type { RolloutRequest, Tool } from "lockstep";
-import { callTool, sameHome } from "../../examples/demo/home.mjs";
+import type { RolloutRequest } from "lockstep";
+import { type HomeTask, homeDomain } from "../../src/eval/home/home.js";
+import { callTool, type Home, sameHome } from "../../src/eval/home/rules.js";
 
-const read = (name: string): string =>
-  readFileSync(fileURLToPath(new URL(`../../examples/demo/${name}`, import.meta.url)), "utf8");
-
-export const kSystem = read("system.txt");
-export const kTools: Tool[] = JSON.parse(read("tools.json"));
-
-export interface Task {
-  id: string;
-  split: string;
-  request: string;
-  initial_state: object;
-  expected_state: object;
-}
-
-export const kTasks: Task[] = read("tasks.jsonl")
-  .trim()
-  .split("\n")
-  .map((line) => JSON.parse(line))
-  .filter(({ split }: Task) => split === "test");
+export const kDomain = homeDomain();
+export const { system: kSystem, tools: kTools } = kDomain;
+export const kTasks = kDomain.tasks("test");
 
 /** Greedy, as the demo plays it. */
 export const kGreedy = { sampling: { temperature: 0, maxTokens: 96 } };
 
-export function homeRequest({ id, request, initial_state, expected_state }: Task): RolloutRequest {
-  const homeOf = (state: { home?: object }): object => (state.home ??= structuredClone(initial_state));
+export function homeRequest({ id, request, initial_state, expected_state }: HomeTask): RolloutRequest {
+  const homeOf = (state: { home?: Home }): Home => (state.home ??= structuredClone(initial_state));
   return {
     prompt: {
       messages: [

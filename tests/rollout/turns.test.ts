@@ -3,7 +3,7 @@ import { type ChatMessage, Engine, type RolloutSample, type TurnCallback } from 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runEpisode } from "../../examples/demo/episode.mjs";
 import { parseToolCalls } from "../../src/chat/tool-calls.js";
-import { homeRequest, kGreedy, kSystem, kTasks, kTools } from "./home.js";
+import { homeRequest, kDomain, kGreedy, kTasks, type kTools } from "./home.js";
 import { collect, faults, kDemoModel, whatCounts, withEngine } from "./support.js";
 
 const kEnd = 696; // <|im_end|>
@@ -47,8 +47,7 @@ describe("the demo's tasks", () => {
   it("come out as its own loop plays them, from a cache that knew the turns before", async () => {
     await withEngine({ threads: 1 }, async (fresh) => {
       const samples = await collect(fresh.rollouts(tasks.map(homeRequest), kGreedy));
-      const domain = { system: kSystem, tools: kTools };
-      const attempts = await Promise.all(tasks.map((task) => runEpisode(engine, task, domain)));
+      const attempts = await Promise.all(tasks.map((task) => runEpisode(engine, kDomain, task)));
       for (const [i, task] of tasks.entries()) {
         const [sample, attempt] = [samples[i]!, attempts[i]!];
         expect(faults(sample), task.id).toEqual([]);

@@ -12,8 +12,23 @@ import { compareText } from "../../python/text.js";
 /** The canonical JSON of shared records, which nobody changes. */
 const canonicalOfShared = new WeakMap<Model, string>();
 
+function canonicalShared(record: Model): string {
+  let text = canonicalOfShared.get(record);
+  if (text === undefined) {
+    text = dumps(record, { sortKeys: true });
+    canonicalOfShared.set(record, text);
+  }
+  return text;
+}
+
 export class Records<T extends Model> extends Map<string, T> {
+  readonly #shared: ReadonlyMap<string, T>;
   readonly #own = new Set<string>();
+
+  constructor(shared: ReadonlyMap<string, T>) {
+    super(shared);
+    this.#shared = shared;
+  }
 
   override get(id: string): T | undefined {
     const record = super.get(id);
@@ -35,14 +50,26 @@ export class Records<T extends Model> extends Map<string, T> {
     return `{${ids.map((id) => `${dumps(id)}: ${this.#canonical(id)}`).join(", ")}}`;
   }
 
+  /** What differs from the shared records: equal texts over the same shared records are equal states. Nothing is ever taken out of one of these. */
+  changes(): string {
+    const changed = [...this.#own].sort(compareText).flatMap((id) => {
+      const [text, shared] = [this.#canonical(id), this.#shared.get(id)];
+      return shared !== undefined && canonicalShared(shared) === text ? [] : [`${id} ${text}`];
+    });
+    return changed.join("\n");
+  }
+
+  /** Whose changes() can be held against this one's. */
+  get shared(): object {
+    return this.#shared;
+  }
+
   #canonical(id: string): string {
     const record = super.get(id)!;
-    if (this.#own.has(id)) return dumps(record, { sortKeys: true });
-    let text = canonicalOfShared.get(record);
-    if (text === undefined) {
-      text = dumps(record, { sortKeys: true });
-      canonicalOfShared.set(record, text);
-    }
-    return text;
+    return this.#own.has(id) ? dumps(record, { sortKeys: true }) : canonicalShared(record);
+  }
+
+  override delete(): never {
+    throw new Error("records are not taken out");
   }
 }

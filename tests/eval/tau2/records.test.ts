@@ -20,9 +20,13 @@ it("gives each environment its own copy of what it asks for, and shares the rest
   expect(untouched.canonicalJson()).toBe('{"a": {"count": 2}, "b": {"count": 1}}');
 });
 
-it("writes what was set and leaves out what was deleted", () => {
-  const records = new Records([["a", make(Counter, { count: 1n })]]);
+it("names what differs from the shared records, and nothing that only was looked at", () => {
+  const base = new Map([["a", make(Counter, { count: 1n })]]);
+  const records = new Records(base);
+  records.get("a");
+  expect(records.changes()).toBe("");
+  records.get("a")!.count = 2n;
   records.set("0", make(Counter, { count: 3n }));
-  records.delete("a");
-  expect(records.canonicalJson()).toBe('{"0": {"count": 3}}');
+  expect(records.changes()).toBe('0 {"count": 3}\na {"count": 2}');
+  expect(records.canonicalJson()).toBe('{"0": {"count": 3}, "a": {"count": 2}}');
 });

@@ -1,7 +1,7 @@
-/** The demo's environment: what each tool does and answers, to the letter. */
+/** The home domain: what each tool does and answers, to the letter. */
 import { readFileSync } from "node:fs";
 import { beforeEach, describe, expect, it } from "vitest";
-import { callTool, sameHome } from "../../examples/demo/home.mjs";
+import { callTool, sameHome } from "../../src/eval/home/rules.ts";
 
 let home;
 beforeEach(() => {

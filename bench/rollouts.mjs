@@ -132,14 +132,16 @@ if (hashes.size > 1) throw new Error("The runs drew different tokens or logprobs
 
 const spreads = (list) =>
   Object.fromEntries(Object.keys(list[0]).map((key) => [key, spread(list.map((figures) => figures[key]))]));
-const { cpu, platform, physicalCores, node } = doctor();
+const { cpu, platform, physicalCores, node, cuda } = doctor();
+const [device] = engine.devices;
+const gpu = device === "cpu" ? undefined : cuda.devices[Number(device.slice(5))].name;
 const { version } = JSON.parse(readFileSync(fromRoot("package.json"), "utf8"));
 console.log(
   JSON.stringify({
     work: "rollouts, shared and separate prompts",
     date: new Date().toISOString(),
     ...(values.note && { note: values.note }),
-    machine: { cpu, platform, physicalCores },
+    machine: { cpu, platform, physicalCores, gpu },
     commit,
     versions: { lockstep: version, node },
     model: model.split("/").at(-1),

@@ -59,6 +59,7 @@ done
 for off in graphs ahead; do
   LOCKSTEP_CUDA_WITHOUT=$off part engine-0.6B-without-$off node bench/cuda/engine.mjs .cache/bench/qwen3-0.6B --decode 1,8,64 --prefill ''
 done
+part rollouts-0.6B node bench/rollouts.mjs .cache/bench/qwen3-0.6B --device cuda:0 --groups 32
 part load-0.6B node bench/cuda/engine.mjs .cache/bench/qwen3-0.6B --load 256
 if command -v compute-sanitizer >/dev/null; then
   part memcheck bash -c 'sanitize memcheck'

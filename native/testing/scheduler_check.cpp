@@ -2,71 +2,15 @@
 
 #include <algorithm>
 #include <map>
-#include <memory>
 #include <set>
-#include <stdexcept>
 #include <vector>
 
 #include "engine/batch_builder.h"
 #include "engine/scheduler.h"
+#include "testing/scheduler_twin.h"
 
 namespace lockstep::testing {
 namespace {
-
-struct Violation : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-void require(bool holds, const char* what) {
-  if (!holds) throw Violation(what);
-}
-
-uint64_t mix(uint64_t state, uint64_t word) {
-  state = (state ^ word) + 0x9e3779b97f4a7c15u;
-  state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9u;
-  state = (state ^ (state >> 27)) * 0x94d049bb133111ebu;
-  return state ^ (state >> 31);
-}
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(mix(seed, 1)) {}
-  int32_t in(int32_t low, int32_t high) {  // both included
-    state_ = mix(state_, 2);
-    return low + static_cast<int32_t>(state_ % static_cast<uint64_t>(high - low + 1));
-  }
-  bool one_in(int32_t n) { return in(1, n) == 1; }
-
- private:
-  uint64_t state_;
-};
-
-constexpr int32_t kAlphabet = 3;  // few token ids, so that prompts meet by chance, too
-
-// The fake model: the content of a K/V slot is a hash of salt and all tokens up to it, the next token a hash
-// of the last slot's content.
-uint64_t slot_after(uint64_t slot, int32_t token) { return mix(slot, static_cast<uint64_t>(token) + 7); }
-int32_t token_after(uint64_t slot) { return static_cast<int32_t>(mix(slot, 3) % kAlphabet); }
-
-// What the twin knows of a request. `tokens` grows by the fake model alone, without cache, chunks or
-// scheduler; at launch, so that a request in a step that is not collected yet is a token behind.
-struct Twin {
-  std::unique_ptr<Request> request;
-  uint64_t salt = 0;
-  std::vector<int32_t> tokens;
-  std::vector<uint64_t> slots;  // of `tokens`
-  bool running = false;
-  bool admitted = false;  // at least once
-  int32_t computed = 0;
-  int32_t next_scored = 0;  // position of the next prompt token to be scored
-  uint64_t preempted = 0, most_preempted = 0;
-  std::vector<int32_t> blocks;  // as of the last look
-
-  void append(int32_t token) {
-    tokens.push_back(token);
-    slots.push_back(slot_after(slots.empty() ? salt : slots.back(), token));
-  }
-};
 
 class World {
  public:
@@ -96,6 +40,7 @@ class World {
       for (int32_t ops = random_.in(0, 2); ops > 0; --ops) operate();
       step();
     }
+    scheduler_.hold_new(held_ = false);
     // The oldest request gets on in every step, so this many are enough for all.
     uint64_t left = 0;
     for (const auto& [id, twin] : live_) left += 2 * twin.tokens.size() + 4 * longest_output(twin) + 64;
@@ -119,12 +64,56 @@ class World {
   // As the engine's commands do, these find nothing in flight.
   void operate() {
     settle();
+    if (random_.one_in(held_ ? 8 : 24)) return control();
     if (live_.size() < 24 && !random_.one_in(3)) return submit();
     if (live_.empty() || !random_.one_in(6)) return;
     auto victim = live_.begin();
     std::advance(victim, random_.in(0, static_cast<int32_t>(live_.size()) - 1));
     ++report_.aborted;
     remove(victim);
+  }
+
+  // What engine/engine_control.cpp asks for.
+  void control() {
+    switch (random_.in(0, 2)) {
+      case 0:
+        return scheduler_.hold_new(held_ = !held_);
+      case 1:
+        return flush();
+      default:
+        preempt_all();
+        if (!random_.one_in(3)) flush();
+        if (random_.one_in(2)) return;
+        ++weight_version_;
+        for (auto& [id, twin] : live_) twin.renew(weight_version_);
+    }
+  }
+
+  // Only what the running ones own can still be found; and not all of it, where one hangs behind another's block.
+  void flush() {
+    report_.flushed += static_cast<uint64_t>(pool_.cached_count());
+    pool_.drop_cached();
+    require(pool_.cached_count() == 0, "a cached block outlives a flush");
+    check_books();
+    known_.clear();
+    for (const auto& [id, twin] : live_) mark_computed(twin, twin.computed);
+    evicted_ = pool_.owned_count() > 0;
+  }
+
+  void preempt_all() {
+    const size_t running = scheduler_.running_count();
+    scheduler_.preempt_all();
+    report_.preempted_at_once += running;
+    report_.preemptions += running;
+    require(scheduler_.preemptions() == report_.preemptions, "preemptions are counted wrongly");
+    require(scheduler_.running_count() == 0 && pool_.owned_count() == 0,
+            "a request keeps running, or its blocks");
+    for (auto& [id, twin] : live_) {
+      twin.running = false;
+      twin.computed = 0;
+      twin.blocks.clear();
+    }
+    check_books();
   }
 
   void submit() {
@@ -134,13 +123,12 @@ class World {
     const std::vector<int32_t>& family = families_[static_cast<size_t>(random_.in(0, 5))];
     Twin twin;
     twin.request = std::make_unique<Request>();
-    twin.salt = static_cast<uint64_t>(random_.in(1, 2));
+    twin.request->root = {static_cast<uint64_t>(random_.in(1, 2)), 0, weight_version_};
     for (int32_t i = 0; i < prompt; ++i) twin.append(i < shared ? family[i] : random_.in(0, kAlphabet - 1));
     Request& request = *twin.request;
     request.id = ++last_id_;
     request.tokens = twin.tokens;
     request.prompt_length = prompt;
-    request.root = {twin.salt, 0};
     request.sampling.max_tokens =
         random_.one_in(5) ? 0 : random_.in(1, std::min(context - prompt, random_.one_in(3) ? 120 : 30));
     if (random_.one_in(4)) request.sampling.stop_token_ids = {0};
@@ -262,6 +250,8 @@ class World {
     require(scheduler_.running_count() == running && scheduler_.waiting_count() == live_.size() - running,
             "running or waiting requests are counted wrongly");
     require(running <= static_cast<size_t>(limits_.max_sequences), "more than max_sequences run");
+    const auto begun = [](const auto& entry) { return entry.second.admitted; };
+    require(scheduler_.drained() == std::ranges::none_of(live_, begun), "drained() is wrong");
   }
 
   // A request enters with the blocks of all its tokens, the first ones perhaps from the cache.
@@ -281,6 +271,7 @@ class World {
     report_.exact_hits += !evicted_ && expected > 0;
     report_.hit_blocks += static_cast<uint64_t>(hits);
     if (!twin.admitted) {
+      require(!held_, "a new request begins while new ones are held");
       cached_tokens_ += static_cast<uint64_t>(request.num_computed);
       if (hits > 0) ++(end(hits) > most_cached(twin) ? full_hits_ : partial_hits_);
     }
@@ -322,7 +313,9 @@ class World {
     }
     require(total <= limits_.max_batch_tokens, "more than max_batch_tokens in a step");
     if (in_flight_ != nullptr) return;
-    require(live_.empty() || seen.contains(live_.begin()->second.request.get()),
+    const bool all_held = held_ && scheduler_.drained();
+    report_.held += all_held && !live_.empty();
+    require(live_.empty() || all_held || seen.contains(live_.begin()->second.request.get()),
             "the oldest request stands still");
   }
 
@@ -348,7 +341,9 @@ class World {
       require(!request.sampling.penalized(), "a penalty does not know the token before");
     }
     const size_t most = static_cast<size_t>(std::min(limits_.max_sequences, limits_.max_batch_tokens));
-    if (first_waiting == nullptr || prefill || scheduler_.running_count() >= most) return;
+    if (first_waiting == nullptr || (held_ && !first_waiting->admitted) || prefill ||
+        scheduler_.running_count() >= most)
+      return;
     require(blocks_for(first_waiting->request->length()) + static_cast<int32_t>(scheduler_.running_count()) >
                 pool_.available_count(),
             "a request waits though it could be admitted");
@@ -474,6 +469,8 @@ class World {
   std::vector<int32_t> families_[6];
   std::map<uint64_t, Twin> live_;  // by id: oldest first
   uint64_t last_id_ = 0;
+  uint64_t weight_version_ = 0;
+  bool held_ = false;  // new requests
   std::span<const Scheduled> scheduled_;
   Batch batches_[2];              // in turn
   Batch* in_flight_ = nullptr;    // launched last and not collected

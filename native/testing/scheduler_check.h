@@ -13,10 +13,13 @@ struct CheckReport {
   uint64_t steps = 0, requests = 0, finished = 0, aborted = 0;
   uint64_t preemptions = 0, most_preempted = 0;  // in all; of one request
   uint64_t hit_blocks = 0, evictions = 0;
-  uint64_t exact_hits = 0;  // admissions whose hits the twin could predict to the block
+  uint64_t held = 0;               // steps of nothing, because all requests were new and held
+  uint64_t preempted_at_once = 0;  // of `preemptions`, those of preempt_all()
+  uint64_t flushed = 0;            // cached blocks, by drop_cached()
+  uint64_t exact_hits = 0;         // admissions whose hits the twin could predict to the block
 };
 
-// One world (pool, limits, prompts) drawn from `seed`: `steps` steps among random submissions and aborts,
+// One world (pool, limits, prompts) drawn from `seed`: `steps` steps among random submissions, aborts and controls,
 // then on until every request has ended.
 CheckReport check_scheduler(uint64_t seed, int steps);
 

@@ -29,6 +29,9 @@ Napi::Value check(const Napi::CallbackInfo& info) {
     sum.most_preempted = std::max(sum.most_preempted, report.most_preempted);
     sum.hit_blocks += report.hit_blocks;
     sum.evictions += report.evictions;
+    sum.held += report.held;
+    sum.preempted_at_once += report.preempted_at_once;
+    sum.flushed += report.flushed;
     sum.exact_hits += report.exact_hits;
   }
   auto object = Napi::Object::New(info.Env());
@@ -45,6 +48,9 @@ Napi::Value check(const Napi::CallbackInfo& info) {
   set("mostPreempted", sum.most_preempted);
   set("hitBlocks", sum.hit_blocks);
   set("evictions", sum.evictions);
+  set("held", sum.held);
+  set("preemptedAtOnce", sum.preempted_at_once);
+  set("flushed", sum.flushed);
   set("exactHits", sum.exact_hits);
   return object;
 }

@@ -154,6 +154,23 @@ it("measures a checkpoint that bench/make-checkpoint.mjs wrote", async () => {
   }
 });
 
+it("compares shared with separate prompts by bench/rollouts.mjs, which draws the same samples in both ways", () => {
+  const script = fileURLToPath(new URL("../../bench/rollouts.mjs", import.meta.url));
+  const small = ["--prompt", "40", "--tokens", "4", "--groups", "2", "--n", "3", "--rounds", "2"];
+  const run = () =>
+    JSON.parse(execFileSync(process.execPath, [script, ...small], { stdio: "pipe" }).toString());
+  const [first, second] = [run(), run()];
+  expect(first).toMatchObject({
+    settings: { prompt: 40, tokens: 4, groups: 2, n: 3, rounds: 2 },
+    // The last token's K and V are never computed. Two blocks of 16 tokens are shared.
+    shared: { computedTokens: { median: 6 * 43 - 4 * 32 }, cachedTokens: { median: 4 * 32 } },
+    separate: { computedTokens: { median: 6 * 43 }, cachedTokens: { median: 0 } },
+    ratio: { median: positive, min: positive, max: positive },
+    sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+  });
+  expect(second.sha256).toBe(first.sha256);
+});
+
 it("stops at Ctrl-C and keeps what was measured", async () => {
   const args = [
     "bench",

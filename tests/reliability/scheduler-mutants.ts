@@ -1,6 +1,6 @@
 /**
  * Faults for the scheduler's model check: each changes a line or two of the real sources. A mutant that the check does
- * not notice shows a hole in the check. Each is compiled apart and linked with the check (some 20 s for all on 2 cores).
+ * not notice shows a hole in the check. Each is compiled apart and linked with the check (some 40 s for all on 2 cores).
  */
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -65,6 +65,18 @@ export const kMutants: [name: string, ...edits: [string, string][]][] = [
   ["a step ahead takes another row's token", ["unsampled(request->head_row)", "unsampled(0)"]],
   ["a step ahead drops a decode", ["if (goes_on(*request)) request->tokens", "if (goes_on(*request) && request != running_.back()) request->tokens"]],
   ["a block is remembered before its tokens are known", ["scheduled.begin + scheduled.num_tokens;", "request.num_computed;"]],
+  ["new requests are not held", ["if (hold_new_ && !begun(request)) return {};", ""]],
+  ["those preempted are held like new ones", ["if (hold_new_ && !begun(request))", "if (hold_new_)"]],
+  ["a hold lets the next one in", ["if (hold_new_ && !begun(request))", "if (hold_new_ && !begun(request) && waiting_.size() > 1)"]],
+  ["a preempted request counts as new", ["request->num_computed = 0;\n  request->num_remembered = 0;", "request->num_computed = 0;\n  request->cached_tokens = -1;"]],
+  ["preempting all spares the oldest", ["while (!running_.empty()) preempt_newest();", "while (running_.size() > 1) preempt_newest();"]],
+  ["preempting all turns the order round", ["while (!running_.empty()) preempt_newest();", "std::reverse(running_.begin(), running_.end());\n  while (!running_.empty()) preempt_newest();"]],
+  ["a flush does nothing", ["while (!unowned_.empty()) free_.push_back(evict());", ""]],
+  ["a flush drops one block", ["while (!unowned_.empty()) free_.push_back(evict());", "if (!unowned_.empty()) free_.push_back(evict());"]],
+  ["a flush loses the blocks", ["while (!unowned_.empty()) free_.push_back(evict());", "while (!unowned_.empty()) evict();"]],
+  ["flushed blocks can still be found", ["while (!unowned_.empty()) free_.push_back(evict());", "for (; !unowned_.empty(); unowned_.pop_front()) free_.push_back(unowned_.front());"]],
+  ["a flush counts as evictions", ["free_.push_back(evict());", "free_.push_back(evict()), ++evictions_;"]],
+  ["a hit on what other weights computed", [" && entry.link.root == link.root", " && entry.link.root[0] == link.root[0]"], ["for (const uint64_t word : link.root) mix(word);", "mix(link.root[0]);"]],
 ];
 
 export const hasCompiler = (process.env.PATH ?? "")

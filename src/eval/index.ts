@@ -22,3 +22,4 @@ export { readReport } from "./read-report.js";
 export type { EvalReport, RunFacts, Summary, TaskResult } from "./report.js";
 export { runEval } from "./runner.js";
 export { type Attempts, type Estimate, passAtK, passHatK, signTest } from "./statistics.js";
+export * from "./tau2/index.js";

@@ -201,7 +201,7 @@ class TypeSchemas {
       case "Literal":
         return choices(items.map((item) => literalIn(module, item)));
       case "Annotated":
-        return this.#type(module, items[0]!);
+        return { ...this.#type(module, items[0]!), ...described(module, items[1]!) };
       default:
         throw module.error(node, "a type of List, Dict, Optional, Union, Literal or Annotated");
     }
@@ -220,12 +220,13 @@ class TypeSchemas {
   }
 
   /** A class of the sources, or another name for a type. */
-  #named(module: PythonModule, node: SyntaxNode, name: string): Schema {
-    const definition = module.resolve(name);
+  #named(module: PythonModule, node: SyntaxNode, alias: string): Schema {
+    const definition = module.resolve(alias);
     if (definition === undefined) throw module.error(node, "a type that the sources define");
     const target = definition.node;
     if (target.name === "AssignStatement") return this.#type(definition.module, target.lastChild!);
     if (target.name !== "ClassDefinition") throw module.error(node, "a class or a type");
+    const name = definition.module.text(target.getChild("VariableName")!);
     if (!this.#definitions.has(name)) {
       this.#definitions.set(name, new Map()); // a class may hold itself
       this.#definitions.set(name, this.#class(name, definition));
@@ -302,6 +303,12 @@ function fieldsOf({ module, node }: Definition): Field[] {
     const value = statement.getChild("AssignOp")?.nextSibling ?? null;
     return [{ module, name, type, ...(value === null ? {} : declared(module, value)) }];
   });
+}
+
+/** What Field() says of an annotated type. */
+function described(module: PythonModule, field: SyntaxNode): Schema {
+  const { description } = declared(module, field);
+  return description === undefined ? {} : { description };
 }
 
 function declared(module: PythonModule, value: SyntaxNode): Pick<Field, "description" | "default"> {

@@ -4,7 +4,7 @@
  * Retries, back-off and timeouts are the official client's. What is left after them, and a reply that is none, is thrown and ends that attempt as
  * `user_error`; the endpoint's words are never taken for anything else.
  */
-import OpenAI from "openai";
+import type OpenAI from "openai";
 import { LockstepError } from "../../../index.js";
 import { loads } from "../../../python/json.js";
 import { type PyArguments, PyError } from "../../../python/types.js";
@@ -42,13 +42,15 @@ export function openAiUser(options: OpenAiUserOptions = {}): User {
       "INVALID_ARGUMENT",
       `The user's endpoint needs a key: set OPENAI_API_KEY (to any text, where ${baseUrl ?? "the endpoint"} asks for none)`,
     );
-  const client = new OpenAI({ apiKey, baseURL: baseUrl, timeout: timeoutMs, maxRetries });
+  let client: Promise<OpenAI> | undefined; // the package is large: loaded with the first reply
+  const connect = async () =>
+    new (await import("openai")).default({ apiKey, baseURL: baseUrl, timeout: timeoutMs, maxRetries });
   const limit = limited(concurrency);
   return {
     describe: () => ({
       user: "endpoint",
       model,
-      base_url: client.baseURL,
+      base_url: baseUrl ?? process.env.OPENAI_BASE_URL ?? "https://api.openai.com/v1",
       temperature,
       reproducible: temperature === 0 ? "if the endpoint is" : "no",
     }),
@@ -62,7 +64,8 @@ export function openAiUser(options: OpenAiUserOptions = {}): User {
       };
       if (price !== undefined) usage.user_cost = 0;
       const ask = async (messages: UserSideMessage[]) => {
-        const answer = await client.chat.completions.create(
+        client ??= connect();
+        const answer = await (await client).chat.completions.create(
           { model, temperature, messages, ...given },
           { signal },
         );

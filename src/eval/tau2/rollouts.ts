@@ -87,7 +87,7 @@ class TaskRollout {
     const world = data.domain(domain);
     const task = world.task(this.id);
     const systemPrompt = userSystemPrompt(world.guidelines, task.scenario);
-    const role = { task, systemPrompt, tools: this.setting.schemas.user, sample, seed };
+    const role = { domain, task, systemPrompt, tools: this.setting.schemas.user, sample, seed };
     const session = new OpenedUser(user.start(role), this.#opening);
     const recorded = new RecordedUser(session);
     const simulation = new Simulation(world, task, { user: recorded, maxHops });

@@ -77,7 +77,7 @@ export async function startEpisode(
   const task = world.task(id);
   const systemPrompt = userSystemPrompt(world.guidelines, task.scenario);
   const session = new RecordedUser(
-    user.start({ task, systemPrompt, tools: schemas.user, sample, seed, signal }),
+    user.start({ domain, task, systemPrompt, tools: schemas.user, sample, seed, signal }),
   );
   const simulation = new Simulation(world, task, { user: session, maxHops: maxSteps });
   await simulation.start();

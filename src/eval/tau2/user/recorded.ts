@@ -21,13 +21,13 @@ export function recordedUser(files: readonly string[]): User {
   const scripts = new Map<string, Script[]>();
   for (const file of files)
     for (const episode of episodesOf(file)) {
-      const task = episode.get("task_id") as string;
+      const task = keyOf(episode.get("domain") as string, episode.get("task_id") as string);
       scripts.set(task, [...(scripts.get(task) ?? []), scriptOf(episode)]);
     }
   return {
     describe: () => ({ user: "recorded", files: files.length, reproducible: "yes" }),
-    start({ task, sample }) {
-      const known = scripts.get(task.id) ?? [];
+    start({ domain, task, sample }) {
+      const known = scripts.get(keyOf(domain, task.id)) ?? [];
       const { opening, answers } = known[sample % known.length] ?? { opening: [], answers: [] };
       const session = new ScriptedSession(opening);
       let answered = -1; // the greeting is answered by the opening
@@ -39,6 +39,9 @@ export function recordedUser(files: readonly string[]): User {
     },
   };
 }
+
+/** Ids are unique within a domain only. */
+const keyOf = (domain: string, task: string) => `${domain} ${task}`;
 
 function episodesOf(file: string): PyDict[] {
   try {

@@ -13,6 +13,7 @@ export interface User {
 
 /** Whom to play. */
 export interface UserRole {
+  domain: string;
   task: Tau2Task;
   /** Guidelines and scenario. */
   systemPrompt: string;

@@ -24,7 +24,10 @@ const episodes = readFileSync(recordings, "utf8")
   .split("\n")
   .map((line) => JSON.parse(line));
 const texts = new Map(
-  episodes.map(({ task_id, steps }) => [task_id, steps.map((step) => step.assistant_text)]),
+  episodes.map(({ domain, task_id, steps }) => [
+    `${domain} ${task_id}`,
+    steps.map((step) => step.assistant_text),
+  ]),
 );
 
 const engine = await Engine.load(checkpoint, { kvCacheTokens: 400_000, maxSequences: 32 });
@@ -66,7 +69,7 @@ process.stdout.write(
 function forced(domain) {
   const withTokens = (next, id, step) => {
     if (isOutcome(next)) return next;
-    const forcedTokens = engine.tokenizer.encode(texts.get(id)[step]);
+    const forcedTokens = engine.tokenizer.encode(texts.get(`${domain.name} ${id}`)[step]);
     return { ...next, sampling: { ...next.sampling, forcedTokens } };
   };
   return {

@@ -168,7 +168,7 @@ function userMessage(reply: UserReply): Message {
     const toolCalls = reply.toolCalls.map(
       (call, i): ToolCall => ({ id: `call_${i}`, ...call, requestor: "user" }),
     );
-    return { role: "user", content: reply.text ?? null, toolCalls };
+    return { role: "user", content: null, toolCalls };
   }
   if (reply.text === undefined || strip(reply.text) === "")
     throw new UserFailure("a reply without text and without a tool call");

@@ -14,6 +14,7 @@ import {
   PyObject,
   PyTuple,
   type PyValue,
+  sameOrEqual,
   typeError,
   typeName,
 } from "./types.js";
@@ -62,7 +63,7 @@ export function contains(container: PyValue, item: PyValue): boolean {
       throw typeError(`'in <string>' requires string as left operand, not ${typeName(item)}`);
     return container.includes(item);
   }
-  if (Array.isArray(container)) return container.some((one) => equals(one, item));
+  if (Array.isArray(container)) return container.some((one) => sameOrEqual(one, item));
   throw typeError(`argument of type '${typeName(container)}' is not iterable`);
 }
 

@@ -91,7 +91,7 @@ export function equals(a: PyValue, b: PyValue): boolean {
     return (
       a instanceof PyTuple === b instanceof PyTuple &&
       a.length === b.length &&
-      a.every((item, i) => equals(item, b[i]!))
+      a.every((item, i) => sameOrEqual(item, b[i]!))
     );
   if (a instanceof Map && b instanceof Map)
     return a.size === b.size && [...a].every(([key, item]) => sameEntry(b, key, item));
@@ -106,11 +106,16 @@ export function equals(a: PyValue, b: PyValue): boolean {
   return false;
 }
 
+/** How containers compare their items: what is the same object is equal, and JSON's NaN is one object. */
+export function sameOrEqual(a: PyValue, b: PyValue): boolean {
+  return equals(a, b) || (Number.isNaN(a) && Number.isNaN(b));
+}
+
 /** Exact between a bigint and a number, and false for NaN. */
 const equalNumbers = (a: bigint | number, b: bigint | number) => a <= b && a >= b;
 const asInt = (value: bigint | number | boolean) => (typeof value === "boolean" ? BigInt(value) : value);
 
 function sameEntry(dict: PyDict, key: PyValue, item: PyValue): boolean {
   const other = dict.get(key);
-  return other !== undefined && equals(item, other);
+  return other !== undefined && sameOrEqual(item, other);
 }

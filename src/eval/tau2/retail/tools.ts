@@ -14,7 +14,7 @@ import {
   strMethodOf,
 } from "../../../python/operators.js";
 import { round, str } from "../../../python/repr.js";
-import { equals, type PyDict, type PyValue, valueError } from "../../../python/types.js";
+import { equals, type PyDict, type PyValue, sameOrEqual, valueError } from "../../../python/types.js";
 import { calculate } from "../calculate.js";
 import { type ToolkitClass, tool } from "../toolkit.js";
 import {
@@ -72,7 +72,7 @@ function requireItems(order: Order, ids: PyValue, missing: (id: PyValue) => stri
 function countIn(ids: PyValue, id: PyValue): number {
   if (typeof ids === "string") return ids.split(id as string).length - 1;
   if (!Array.isArray(ids)) throw noAttribute(ids, "count");
-  return ids.filter((one) => equals(one, id)).length;
+  return ids.filter((one) => sameOrEqual(one, id)).length;
 }
 
 /** The order's items with their new variants, in pairs, and what they cost more. */

@@ -4,6 +4,7 @@
  * The user's first words stand in the prompt, so that a group's samples share it; from there on each sample has its own world and its own user.
  * Within an episode nothing is retokenised, and the repair turn samples as the others do: a rollout has one sampling.
  */
+import { unknownName } from "../../check.js";
 import { type Engine, LockstepError, type RolloutRequest } from "../../index.js";
 import { isOutcome, type Outcome } from "../domain.js";
 import { kTurn, RecordedUser, Tau2Episode } from "./episode.js";
@@ -36,12 +37,11 @@ export async function* tau2Rollouts(
   const { split = "train", taskIds, user = engineUser({ engine, name: "the engine itself" }) } = options;
   const setting = tau2Setting(options);
   const domain = tau2Domain({ ...options, user });
-  if (!domain.splits.includes(split))
-    throw new LockstepError(
-      "INVALID_ARGUMENT",
-      `split: expected one of ${domain.splits.join(", ")}, received '${split}'`,
-    );
-  for (const { id } of domain.tasks(split))
+  if (!domain.splits.includes(split)) throw unknownName(split, `a split of ${domain.name}`, domain.splits);
+  const ids = domain.tasks(split).map(({ id }) => id);
+  const unknown = taskIds?.find((id) => !ids.includes(id));
+  if (unknown !== undefined) throw unknownName(unknown, `a task of ${domain.name}'s ${split} split`, ids);
+  for (const id of ids)
     if (taskIds === undefined || taskIds.includes(id))
       yield await new TaskRollout({ ...options, user }, setting, id).request();
 }

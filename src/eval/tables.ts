@@ -39,8 +39,15 @@ export function layOutReport(report: EvalReport): string {
     ...(mixed_settings?.length
       ? [`WARNING: attempts were made with more than these settings: ${mixed_settings.join(", ")}`]
       : []),
+    ...notesOf(report),
     "In brackets: 95 % intervals by resampling tasks.",
   ]);
+}
+
+/** What domains say of their settings. */
+function notesOf({ settings }: EvalReport): string[] {
+  const domains = Object.entries((settings?.domains ?? {}) as Record<string, { note?: unknown }>);
+  return domains.flatMap(([name, { note }]) => (typeof note === "string" ? [`${name}: ${note}`] : []));
 }
 
 /** pass@k and pass^k for 1, 2, 4, ... and k. */

@@ -93,17 +93,21 @@ export function registerEvalTau2(program: Command): void {
   addEvalOptions(command)
     .addHelpText("after", HELP)
     .action(async (model: string, flags: Tau2Flags, command: Command) => {
-      const { tau2Domain } = await import("../../eval/tau2/index.js");
+      const { tau2Domain, tau2Setting } = await import("../../eval/tau2/index.js");
       const data = await openData(flags, command);
+      // What can be wrong with files and the endpoint is found before a model is loaded.
+      const settings = flags.domains.map((domain) => {
+        const options = { ...flags, directory: flags.tau2Bench!, data, domain };
+        return { ...options, setting: tau2Setting(options) };
+      });
+      const outside = flags.user === "engine" ? undefined : await outsideUser(flags);
       let second: Engine | undefined; // the user's, where it has one of its own
       try {
         await evaluate(model, flags, command, async (engine) => {
-          if (flags.user === "engine" && flags.userModel !== undefined)
+          if (outside === undefined && flags.userModel !== undefined)
             second = await loadEngine(flags.userModel, {});
-          const user = await userOf(flags, second ?? engine, model);
-          return flags.domains.map((domain) =>
-            tau2Domain({ ...flags, directory: flags.tau2Bench!, data, domain, user }),
-          );
+          const user = outside ?? (await localUser(flags, second ?? engine, model));
+          return settings.map((setting) => tau2Domain({ ...setting, user }));
         });
       } finally {
         await second?.close();
@@ -112,17 +116,16 @@ export function registerEvalTau2(program: Command): void {
   registerReplay(command);
 }
 
-async function userOf(flags: Tau2Flags, engine: Engine, model: string): Promise<User> {
+async function localUser(flags: Tau2Flags, engine: Engine, model: string): Promise<User> {
+  const { engineUser } = await import("../../eval/tau2/index.js");
+  const { userModel, userTemperature: temperature, userToolCalls: toolCalls } = flags;
+  return engineUser({ engine, name: userModel ?? model, temperature, toolCalls });
+}
+
+async function outsideUser(flags: Tau2Flags): Promise<User> {
+  const { openAiUser, recordedUser } = await import("../../eval/tau2/index.js");
   const { userModel, userTemperature: temperature, userPrice } = flags;
-  if (flags.user === "recorded") {
-    const { recordedUser } = await import("../../eval/tau2/user/recorded.js");
-    return recordedUser(flags.userRecordings ?? []);
-  }
-  if (flags.user === "engine") {
-    const { engineUser } = await import("../../eval/tau2/user/engine.js");
-    return engineUser({ engine, name: userModel ?? model, temperature, toolCalls: flags.userToolCalls });
-  }
-  const { openAiUser } = await import("../../eval/tau2/user/openai.js");
+  if (flags.user === "recorded") return recordedUser(flags.userRecordings ?? []);
   const price = userPrice === undefined ? undefined : { input: userPrice[0]!, output: userPrice[1]! };
   const { userBaseUrl: baseUrl, userConcurrency: concurrency } = flags;
   return openAiUser({ model: userModel, baseUrl, temperature, concurrency, price });

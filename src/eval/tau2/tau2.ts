@@ -18,6 +18,8 @@ export interface Tau2Options {
   /** Folder with `system_prompt_{domain}.txt` and `repair_message.txt`; default: our own wording. */
   agentPrompt?: string | undefined;
   user: User;
+  /** As tau2Setting() gives it; default: it is asked. */
+  setting?: Tau2Setting | undefined;
 }
 
 /** Everything of a domain but the user. */
@@ -33,7 +35,7 @@ export function tau2Setting({
   domain,
   toolSchemas,
   agentPrompt,
-}: Omit<Tau2Options, "user">): Tau2Setting {
+}: Omit<Tau2Options, "user" | "setting">): Tau2Setting {
   const world = data.domain(domain);
   const schemas =
     toolSchemas === undefined ? deriveToolSchemas(directory, domain) : readToolSchemas(toolSchemas, domain);
@@ -45,7 +47,7 @@ export function tau2Setting({
 export function tau2Domain(options: Tau2Options): Domain<EvalTask> {
   const { data, domain: name, user } = options;
   const world = data.domain(name);
-  const setting = tau2Setting(options);
+  const setting = options.setting ?? tau2Setting(options);
   return {
     name,
     splits: [...world.splits.keys()],

@@ -2,13 +2,15 @@
  * Recordings of the original against the port: every line is played again, and the first field that differs is named.
  *
  * What a line is, its content says (SPEC): an episode has `steps`; a file of tool calls that ends each domain with a `final_db_hash` has one environment
- * per domain; other tool calls have one per domain in the file, telecom a fresh one each; calls without a domain are `calculate`.
+ * per domain; other tool calls have one per domain in the file, telecom a fresh one each; calls without a domain are `calculate`. Vectors of action
+ * parsing, of observations and of floats are read by their fields.
  */
 import { LockstepError } from "../../index.js";
 import { dumps, loads } from "../../python/json.js";
+import { fixed, floatRepr, repr, round } from "../../python/repr.js";
 import { strip } from "../../python/text.js";
 import { equals, type PyArguments, type PyDict, PyError, type PyValue } from "../../python/types.js";
-import { environmentAction, parseAction } from "./action.js";
+import { environmentAction, type ParsedAction, parseAction, readAction, type ToolCall } from "./action.js";
 import { type DomainData, type DomainName, kDomains, type Tau2Data } from "./data.js";
 import type { Environment, Requestor } from "./environment.js";
 import { followUp } from "./observation.js";
@@ -48,7 +50,7 @@ export async function replay(text: string, data: Tau2Data): Promise<ReplayReport
     const found = new Comparison(record, i + 1, report);
     try {
       if (record.has("steps")) await playEpisode(record, data, found);
-      else calls.play(record, found);
+      else if (!readVector(record, found)) calls.play(record, found);
     } catch (error) {
       if (error instanceof LockstepError && error.code === "FILE_ERROR") throw error;
       found.fail(error);
@@ -178,6 +180,82 @@ async function playStep(
 
 const messagesOf = (messages: object[]): PyValue =>
   messages.map((message) => new Map(Object.entries(message)));
+
+/** What needs no environment: one reading of a text. Whether the record is of such a kind. */
+function readVector(record: PyDict, found: Comparison): boolean {
+  const read = record.has("obs")
+    ? readObservation
+    : record.has("text")
+      ? readActionText
+      : record.has("hex")
+        ? readFloat
+        : undefined;
+  if (read === undefined) return false;
+  found.step();
+  read(record, found);
+  return true;
+}
+
+function readObservation(record: PyDict, found: Comparison): void {
+  const observation = record.get("obs") as string;
+  found.equal("tool_fu", messagesOf(followUp(observation, { name: "f", rawActionCall: "f(a=1)" })));
+  found.equal("resp_fu", messagesOf(followUp(observation, { name: "respond", rawActionCall: "" })));
+}
+
+function readActionText(record: PyDict, found: Comparison): void {
+  const action = orError(() => parseAction(strip(record.get("text") as string)));
+  const failed = typeof action === "string";
+  found.equal("parse_error", failed ? action : null, new Map([["parse_error", null], ...record]));
+  if (!failed) readAgain(action, found);
+}
+
+function readAgain(action: ParsedAction, found: Comparison): void {
+  found.equal("name", action.name);
+  found.equal("raw_action_call", action.rawActionCall);
+  const text = orError(() => ({ environment: environmentAction(action) }));
+  found.equal("env_action_error", typeof text === "string" ? text : null);
+  if (typeof text === "string") return;
+  found.equal("env_action", text.environment);
+  const read = readAction(text.environment);
+  found.equal("message_content", "text" in read ? read.text : null);
+  found.equal("tool_calls", "call" in read ? [shownCall(read.call)] : null);
+}
+
+function shownCall({ name, arguments: given, requestor }: ToolCall): PyDict {
+  return new Map([
+    ["name", name],
+    ["arguments_repr", repr(given)],
+    ["requestor", requestor],
+  ]);
+}
+
+function orError<T>(read: () => T): T | string {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof PyError) return `${error.type}: ${error.message}`;
+    throw error;
+  }
+}
+
+function readFloat(record: PyDict, found: Comparison): void {
+  const value = floatOfHex(record.get("hex") as string);
+  found.equal("repr", floatRepr(value));
+  found.equal("json", dumps(value));
+  found.equal("round2", floatRepr(round(value, 2)));
+  found.equal("fmt2", fixed(value, 2));
+}
+
+/** float.fromhex() of what float.hex() writes: `-0x1.8p+3`. */
+function floatOfHex(text: string): number {
+  const match = /^(-?)0x([01])\.([0-9a-f]+)p([-+]\d+)$/.exec(text);
+  if (match === null) return Number(text.replace("inf", "Infinity"));
+  const exponent = Number(match[4]) - 4 * match[3]!.length;
+  const significand = Number(BigInt(`0x${match[2]}${match[3]}`));
+  const half = Math.trunc(exponent / 2); // 2 ** -1074 is the least there is
+  const size = significand * 2 ** half * 2 ** (exponent - half);
+  return match[1] === "" ? size : -size;
+}
 
 /** Tool calls on their own, by domain. */
 class RecordedCalls {

@@ -17,6 +17,9 @@ describe.skipIf(!existsSync(shared))("recordings (need ../shared)", () => {
     ["vec_tool_errors.jsonl", 1410, 1410],
     ["vec_random_train.jsonl", 4503, 4500],
     ["vec_calculate.jsonl", 58, 58],
+    ["vec_actions.jsonl", 41, 41],
+    ["vec_observation.jsonl", 22, 22],
+    ["vec_float.jsonl", 1016, 1016],
   ])("%s", { timeout: 120_000 }, async (file, records, steps) => {
     expect(await replay(golden(file), data)).toEqual({ records, steps, mismatches: [] });
   });

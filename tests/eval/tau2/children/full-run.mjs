@@ -54,6 +54,7 @@ await runEval(engine, domains, {
     output,
     journal: `${output}.journal.jsonl`,
     model: "random",
+    concurrency: Number(process.env.CONCURRENCY ?? 256),
   },
   onAttempt: () => process.stdout.write("."),
 });

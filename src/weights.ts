@@ -197,16 +197,22 @@ function checkSource(name: string, value: unknown, expected: number[] | undefine
   const dtype = types.isFloat32Array(value) ? "F32" : types.isUint16Array(value) ? "BF16" : undefined;
   if (dtype) {
     const data = value as Float32Array | Uint16Array;
-    const fits = expected?.reduce((product, size) => product * size, 1) === data.length;
+    if (data.length === 0 && expected !== undefined)
+      checkBytes(name, data, elementsOf(expected) * sizeOf(dtype));
+    const fits = expected !== undefined && elementsOf(expected) === data.length;
     return { name, dtype, shape: fits ? expected : [data.length], data };
   }
   const where = `tensor '${name}'`;
+  if (!isPlainObject(value))
+    throw invalid("a Float32Array, a Uint16Array of BF16 bits, or { dtype, shape, data }", where, value);
   const tensor = checkOptions(value, where, kTensorSchema);
   for (const key of Object.keys(kTensorSchema) as (keyof NamedTensor)[])
     if (tensor[key] === undefined) throw invalid(`its ${key}`, where, undefined);
   const { dtype: stored, shape, data } = tensor as NamedTensor;
   return { name, dtype: stored, shape: [...shape], data };
 }
+
+const elementsOf = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
 
 /** All bytes of a tensor's data, whatever holds them. */
 function bytesOf({ name, dtype, data }: Source, elements: number): Uint8Array {

@@ -273,6 +273,18 @@ describe("a bad update leaves the old weights serving", () => {
       /Expected 64 bytes.* received 0: its buffer is detached/,
     ],
     [
+      "a bare array on a detached buffer",
+      () => edited((tensors) => tensors.set(kNorm, detached() as never)),
+      "INVALID_ARGUMENT",
+      /Expected 64 bytes.* received 0: its buffer is detached/,
+    ],
+    [
+      "an array of another type",
+      () => edited((tensors) => tensors.set(kNorm, new Float64Array(32) as never)),
+      "INVALID_ARGUMENT",
+      /Expected a Float32Array, a Uint16Array of BF16 bits, or \{ dtype, shape, data \} for tensor 'model.norm.weight'/,
+    ],
+    [
       "a getter that throws",
       () =>
         edited((tensors) =>

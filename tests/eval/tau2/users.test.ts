@@ -1,8 +1,13 @@
 // Who plays the user: an endpoint that misbehaves on purpose, an engine, recordings. No network but loopback.
+import { existsSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { runEval } from "../../../src/eval/index.js";
+import { Tau2Data } from "../../../src/eval/tau2/data.js";
 import { readTask } from "../../../src/eval/tau2/tasks.js";
+import { tau2Domain } from "../../../src/eval/tau2/tau2.js";
 import { engineUser } from "../../../src/eval/tau2/user/engine.js";
 import { type OpenAiUserOptions, openAiUser } from "../../../src/eval/tau2/user/openai.js";
 import { userSystemPrompt } from "../../../src/eval/tau2/user/prompt.js";
@@ -232,5 +237,44 @@ describe("an engine", () => {
     const { engine: model } = engine([text]);
     const session = engineUser({ engine: model, name: "m", toolCalls }).start(role());
     expect(await session.reply({ text: "Hi!" })).toEqual({ text });
+  });
+});
+
+const shared = join(import.meta.dirname, "../../../../shared/tau2");
+
+describe.skipIf(!existsSync(shared))("a run whose user fails (needs ../shared)", () => {
+  it("ends each attempt in its own status, and goes on", async () => {
+    // In turn: words, then 401 for whoever asks next; the agent only talks.
+    const refusal = json({ error: { message: "no such key" } }, 401);
+    const { user } = await endpoint([says({ content: "hello" }), says({ content: "hello" }), refusal]);
+    const golden = join(shared, "golden");
+    const data = new Tau2Data(shared);
+    const domain = tau2Domain({ directory: shared, data, domain: "airline", toolSchemas: golden, user });
+    const text = '<tool_call>{"name": "respond", "arguments": {"content": "and?"}}</tool_call>';
+    const engine = {
+      generate: async (prompt: Prompt) =>
+        (Array.isArray(prompt)
+          ? []
+          : {
+              text,
+              tokens: [],
+              finishReason: "stop",
+              usage: { promptTokens: 1, completionTokens: 1, cachedTokens: 0 },
+            }) as never,
+    };
+    const report = await runEval(engine, domain, {
+      split: "train",
+      maxTasksPerDomain: 4,
+      concurrency: 1,
+      model: "none",
+    });
+    expect(report.results.map(({ attempts }) => [attempts[0]!.status, attempts[0]!.steps])).toEqual([
+      ["user_error", 2],
+      ["user_error", 0],
+      ["user_error", 0],
+      ["user_error", 0],
+    ]);
+    expect(report.results[3]!.attempts[0]!.error).toContain("no such key");
+    expect(report.usage?.user).toMatchObject({ user_requests: 2, user_prompt_tokens: 20 });
   });
 });

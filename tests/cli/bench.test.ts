@@ -1,6 +1,6 @@
 /** `lockstep bench` from outside, in small sizes. Speeds are never judged here: only what is reported, and on what. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -152,6 +152,47 @@ it("measures a checkpoint that bench/make-checkpoint.mjs wrote", async () => {
   } finally {
     rmSync(directory, { recursive: true });
   }
+});
+
+it("writes the same weights as GGUF, for peers", () => {
+  const script = (name: string) => fileURLToPath(new URL(`../../bench/${name}.mjs`, import.meta.url));
+  const directory = mkdtempSync(join(tmpdir(), "lockstep-bench-"));
+  try {
+    execFileSync(process.execPath, [script("make-checkpoint"), "tiny", directory]);
+    const path = execFileSync(process.execPath, [script("make-gguf"), directory], {
+      encoding: "utf8",
+    }).trim();
+    const [gguf, safetensors] = [path, join(directory, "model.safetensors")].map((file) =>
+      readFileSync(file),
+    );
+    expect(gguf!.subarray(0, 8)).toEqual(Buffer.from("GGUF\x03\0\0\0"));
+    expect(gguf!.readBigUInt64LE(8)).toBe(24n); // two layers of 11, the embedding, the last norm
+    // The embedding lies in both as it is; a norm's BF16 is the upper half of its F32.
+    const header = JSON.parse(
+      safetensors!.subarray(8, 8 + Number(safetensors!.readBigUInt64LE(0))).toString(),
+    );
+    const bytesOf = (name: string) => {
+      const [start, end] = header[name].data_offsets;
+      const from = 8 + Number(safetensors!.readBigUInt64LE(0));
+      return safetensors!.subarray(from + start, from + end);
+    };
+    expect(gguf!.indexOf(bytesOf("model.embed_tokens.weight").subarray(0, 4096)) % 32).toBe(0);
+    const norm = bytesOf("model.norm.weight");
+    const wide = Buffer.concat(
+      Array.from({ length: norm.length / 2 }, (_, i) => Buffer.from([0, 0, norm[2 * i]!, norm[2 * i + 1]!])),
+    );
+    expect(gguf!.indexOf(wide) % 32).toBe(0);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+it("measures Lockstep as its peers are measured, by bench/compare.mjs", () => {
+  const script = fileURLToPath(new URL("../../bench/compare.mjs", import.meta.url));
+  const args = [script, MODEL, "--work", "prefill:40,decode:2:16", "--rounds", "1", "--tokens", "4"];
+  const out = execFileSync(process.execPath, args, { encoding: "utf8" });
+  expect(out).toMatch(/^prefill:40 +lockstep +\d+\.\d tokens\/s +\d+ % of the floor/m);
+  expect(out).toMatch(/^decode:2:16 +lockstep +\d+\.\d tokens\/s/m);
 });
 
 it("compares shared with separate prompts by bench/rollouts.mjs, which draws the same samples in both ways", () => {

@@ -5,9 +5,10 @@
  * thousands of records costs a table of pointers, and only what was touched is written anew for the hash.
  */
 import { dumps } from "../../python/json.js";
-import type { Model } from "../../python/models.js";
+import { type Model, type ModelClass, make } from "../../python/models.js";
 import { deepCopy } from "../../python/operators.js";
 import { compareText } from "../../python/text.js";
+import type { PyDict } from "../../python/types.js";
 
 /** The canonical JSON of shared records, which nobody changes. */
 const canonicalOfShared = new WeakMap<Model, string>();
@@ -72,4 +73,14 @@ export class Records<T extends Model> extends Map<string, T> {
   override delete(): never {
     throw new Error("records are not taken out");
   }
+}
+
+/** Reads a database whose fields are all tables; gives what makes one for each environment. */
+export function sharedDatabases<T extends Model>(model: ModelClass<T>, data: PyDict): () => T {
+  const tables = make(model, data).entries() as [string, Map<string, Model>][];
+  return () => {
+    const database = new model();
+    for (const [name, table] of tables) Object.assign(database, { [name]: new Records(table) });
+    return database;
+  };
 }

@@ -1,26 +1,25 @@
 /** The benchmark's domains: which files each is made of, and how an environment of it comes about. */
 import { LockstepError } from "../../index.js";
 import { loads } from "../../python/json.js";
-import { type PyDict, PyError, type PyObject } from "../../python/types.js";
-import { airlineDatabases } from "./airline/data-model.js";
+import type { Model, ModelClass } from "../../python/models.js";
+import { type PyDict, PyError } from "../../python/types.js";
+import { FlightDB } from "./airline/data-model.js";
 import { airlineTools } from "./airline/tools.js";
 import type { DomainName, ReadFile, World } from "./data.js";
 import { bindToolkit, Environment } from "./environment.js";
-import { retailDatabases } from "./retail/data-model.js";
+import { sharedDatabases } from "./records.js";
+import { RetailDB } from "./retail/data-model.js";
 import { retailTools } from "./retail/tools.js";
 import { loadsToml, telecomEnvironment } from "./telecom/world.js";
 import type { ToolkitClass } from "./toolkit.js";
 
 /** A domain whose users have no tools: one database, nothing to synchronise. */
-function agentOnly<Kit extends PyObject>(
-  toolkit: ToolkitClass<Kit>,
-  databases: (data: PyDict) => () => Kit,
-): World {
+function agentOnly<Kit extends Model>(toolkit: ToolkitClass<Kit>, model: ModelClass<Kit>): World {
   return {
     userTools: false,
     policy: (read) => read("policy.md"),
     open(read) {
-      const fresh = database(read, "db.json", loads, databases);
+      const fresh = database(read, "db.json", loads, (data) => sharedDatabases(model, data));
       return () => {
         const db = fresh();
         return new Environment(bindToolkit(toolkit, db, db), null);
@@ -44,8 +43,8 @@ const telecom: World = {
 };
 
 export const kWorlds: Readonly<Record<DomainName, World>> = {
-  airline: agentOnly(airlineTools, airlineDatabases),
-  retail: agentOnly(retailTools, retailDatabases),
+  airline: agentOnly(airlineTools, FlightDB),
+  retail: agentOnly(retailTools, RetailDB),
   telecom,
 };
 

@@ -7,15 +7,13 @@ import {
   listOf,
   literal,
   Model,
-  make,
   modelOf,
   nullable,
   optionalField,
   str,
   unionOf,
 } from "../../../python/models.js";
-import type { PyDict, PyValue } from "../../../python/types.js";
-import { Records } from "../records.js";
+import type { PyValue } from "../../../python/types.js";
 
 export class Name extends Model {
   static override fields: Fields = { first_name: str, last_name: str };
@@ -238,17 +236,5 @@ export class FlightDB extends Model {
     flights: dictOf(str, modelOf(Flight)),
     users: dictOf(str, modelOf(User)),
     reservations: dictOf(str, modelOf(Reservation)),
-  };
-}
-
-/** Reads a database; gives what makes one for each environment. */
-export function airlineDatabases(data: PyDict): () => FlightDB {
-  const base = make(FlightDB, data);
-  return () => {
-    const database = new FlightDB();
-    database.flights = new Records(base.flights);
-    database.users = new Records(base.users);
-    database.reservations = new Records(base.reservations);
-    return database;
   };
 }

@@ -7,15 +7,13 @@ import {
   listOf,
   literal,
   Model,
-  make,
   modelOf,
   nullable,
   optionalField,
   str,
   unionOf,
 } from "../../../python/models.js";
-import type { PyDict, PyValue } from "../../../python/types.js";
-import { Records } from "../records.js";
+import type { PyValue } from "../../../python/types.js";
 
 export class Variant extends Model {
   declare options: Map<string, string>;
@@ -153,17 +151,5 @@ export class RetailDB extends Model {
     products: dictOf(str, modelOf(Product)),
     users: dictOf(str, modelOf(User)),
     orders: dictOf(str, modelOf(Order)),
-  };
-}
-
-/** Reads a database; gives what makes one for each environment. */
-export function retailDatabases(data: PyDict): () => RetailDB {
-  const base = make(RetailDB, data);
-  return () => {
-    const database = new RetailDB();
-    database.products = new Records(base.products);
-    database.users = new Records(base.users);
-    database.orders = new Records(base.orders);
-    return database;
   };
 }

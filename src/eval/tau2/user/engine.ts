@@ -16,7 +16,8 @@ export interface EngineUserOptions {
   maxTokens?: number | undefined;
   /**
    * "parsed": calls that the model writes are made. "speech": they go to the agent as words and no tool ever runs, and the template gets bare functions for
-   * tools, as with the original's local server, which was started without a parser of tool calls. Default "parsed".
+   * tools, as with the original's local server, which was started without a parser of tool calls; a template that wants `tool.function`, unlike Qwen3's,
+   * cannot show those. Default "parsed".
    */
   toolCalls?: "parsed" | "speech" | undefined;
 }

@@ -5,6 +5,7 @@
  * Whatever one attempt meets becomes its status. Only what says nothing about the attempt is thrown: an engine that cannot
  * go on, and the run's end.
  */
+import { isLockstepError } from "../errors.js";
 import type { Engine, ErrorCode, Generation, Prompt, SamplingOptions } from "../index.js";
 import { onAbort } from "../signals.js";
 import {
@@ -43,6 +44,9 @@ const kOfEngine: ReadonlySet<unknown> = new Set<ErrorCode>([
   "QUEUE_FULL",
   "NO_TOKENIZER",
 ]);
+
+/** Whether it says nothing about the attempt that met it: the agent's engine failed, or the one that plays the user. A server may name its errors as it likes. */
+export const isOfEngine = (error: unknown): boolean => isLockstepError(error) && kOfEngine.has(error.code);
 
 /** As an attempt is played: an AttemptContext, and the sampling of its turns. */
 export interface AttemptOptions extends AttemptContext {
@@ -168,8 +172,7 @@ const present = (outcome: Outcome): Outcome =>
 
 const codeOf = (error: unknown): unknown => (error as { code?: unknown } | undefined)?.code;
 
-const isFatal = (error: unknown, signal: AbortSignal): boolean =>
-  signal.aborted || kOfEngine.has(codeOf(error));
+const isFatal = (error: unknown, signal: AbortSignal): boolean => signal.aborted || isOfEngine(error);
 
 const failed = (status: string, error: unknown): Outcome => ({
   status,

@@ -57,6 +57,11 @@ describe.skipIf(!existsSync(shared))("lockstep eval tau2 (needs ../shared)", () 
       [...whole, "--user", "recorded", "--user-recordings", "none.jsonl"],
       /none\.jsonl cannot be read/,
     ],
+    [
+      "a user of recordings without any",
+      [...whole, "--user", "recorded"],
+      /Expected recordings for the user/,
+    ],
     ["no checkout", [], /required option '--tau2-bench <directory>' not specified/],
   ])("refuses %s before a model is loaded", async (_what, flags, message) => {
     const { code, stderr } = await runCli(["eval", "tau2", "no-such-model", ...flags], {

@@ -6,6 +6,7 @@
  */
 import { strip } from "../../python/text.js";
 import { PyError } from "../../python/types.js";
+import { isOfEngine } from "../agent.js";
 import { readAction, type ToolCall } from "./action.js";
 import type { Environment, ToolMessage } from "./environment.js";
 import type { Termination, Trajectory } from "./grading.js";
@@ -132,6 +133,7 @@ export class Orchestrator {
     try {
       return await this.#user.reply(heard);
     } catch (error) {
+      if (isOfEngine(error)) throw error; // the run's matter
       throw new UserFailure(error instanceof Error ? error.message : String(error));
     }
   }

@@ -132,6 +132,9 @@ function parametersOf(module: PythonModule, definition: SyntaxNode): Omit<Field,
 }
 
 function literalIn(module: PythonModule, node: SyntaxNode): PyValue {
+  node.cursor().iterate(({ name }) => {
+    if (name === "VariableName") throw module.error(node, "a literal"); // literalValue() takes a name for its text
+  });
   try {
     return literalValue(node, module.source);
   } catch (error) {
@@ -183,6 +186,9 @@ class TypeSchemas {
   }
 
   #generic(module: PythonModule, node: SyntaxNode, name: string, items: SyntaxNode[]): Schema {
+    const wanted = ITEMS[name];
+    if (wanted !== undefined && items.length !== wanted)
+      throw module.error(node, `a type with ${wanted} in its brackets`);
     const of = (item: SyntaxNode) => sorted(this.#type(module, item));
     switch (name) {
       case "List":
@@ -269,6 +275,9 @@ const SIMPLE_TYPES: Record<string, Schema> = {
   list: { items: new Map(), type: "array" },
   List: { items: new Map(), type: "array" },
 };
+
+/** How many types stand in a generic's brackets. */
+const ITEMS: Record<string, number> = { List: 1, list: 1, Dict: 2, dict: 2, Optional: 1, Annotated: 2 };
 
 function choices(values: PyValue[]): Schema {
   const type: Schema = values.every((value) => typeof value === "string") ? { type: "string" } : {};

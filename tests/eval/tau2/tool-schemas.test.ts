@@ -54,6 +54,18 @@ describe("tool schemas from Python sources", () => {
     ],
     [
       "domains/airline/tools.py",
+      "most: int = 3",
+      "most: int = LIMIT",
+      /tools\.py:47: expected a literal, found "LIMIT"/,
+    ],
+    [
+      "domains/airline/tools.py",
+      "Dict[str, Any]",
+      "Dict[str]",
+      /tools\.py:47: expected a type with 2 in its brackets, found "Dict\[str\]"/,
+    ],
+    [
+      "domains/airline/tools.py",
       "colour: Colour",
       "colour: Color",
       /tools\.py:20: expected a type that the sources define, found "Color"/,
@@ -73,6 +85,19 @@ describe("tool schemas from Python sources", () => {
     );
   });
 });
+
+const original = process.env.LOCKSTEP_TAU2_BENCH ?? "";
+
+describe.skipIf(!existsSync(original) || !existsSync(shared))(
+  "tool schemas of a tau2-bench checkout (needs LOCKSTEP_TAU2_BENCH and ../shared)",
+  () => {
+    it.each(["airline", "retail", "telecom"] as const)("%s: are the original's, key by key", (name) => {
+      expect(shown(deriveToolSchemas(original, name))).toEqual(
+        shown(readToolSchemas(join(shared, "golden"), name)),
+      );
+    });
+  },
+);
 
 describe.skipIf(!existsSync(shared))("what the agent is told (needs ../shared)", () => {
   const golden = join(shared, "golden");

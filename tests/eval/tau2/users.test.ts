@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { runEval } from "../../../src/eval/index.js";
+import { playAttempt, runEval } from "../../../src/eval/index.js";
 import { Tau2Data } from "../../../src/eval/tau2/data.js";
 import { readTask } from "../../../src/eval/tau2/tasks.js";
 import { tau2Domain } from "../../../src/eval/tau2/tau2.js";
@@ -12,7 +12,7 @@ import { engineUser } from "../../../src/eval/tau2/user/engine.js";
 import { type OpenAiUserOptions, openAiUser } from "../../../src/eval/tau2/user/openai.js";
 import { userSystemPrompt } from "../../../src/eval/tau2/user/prompt.js";
 import type { UserRole } from "../../../src/eval/tau2/user/user.js";
-import type { Generation, Prompt, SamplingOptions } from "../../../src/index.js";
+import { type Generation, LockstepError, type Prompt, type SamplingOptions } from "../../../src/index.js";
 import { loads } from "../../../src/python/json.js";
 import type { PyDict } from "../../../src/python/types.js";
 
@@ -162,10 +162,20 @@ describe("an endpoint", () => {
       calls("look", "[1]"),
       /the arguments of look are no JSON object/,
     ],
+    ["words that are no text", says({ content: [{ type: "text" }] }), /a message that is no text/],
     ["a call without a function", says({ tool_calls: [{ type: "function" }] }), /a call without a function/],
   ])("that gives %s fails the reply", async (_what, answer, message, options) => {
     const { user } = await endpoint([answer], options);
     await expect(user.start(role()).reply({ text: "Hi!" })).rejects.toThrow(message);
+  });
+
+  it("may count its tokens in any way: what is no number is none", async () => {
+    const { user } = await endpoint([
+      says({ content: "a" }, { prompt_tokens: "10", completion_tokens: null }),
+    ]);
+    const session = user.start(role());
+    await session.reply({ text: "Hi!" });
+    expect(session.usage).toEqual({ user_requests: 1, user_prompt_tokens: 0, user_completion_tokens: 0 });
   });
 
   it("may give an empty message: the conversation refuses it", async () => {
@@ -186,6 +196,19 @@ describe("an endpoint", () => {
     const { user } = await endpoint([slow], { concurrency: 3 });
     await Promise.all(Array.from({ length: 12 }, () => user.start(role()).reply({ text: "Hi!" })));
     expect(most).toBe(3);
+  });
+
+  it.each<[OpenAiUserOptions, RegExp]>([
+    [{ concurrency: 0 }, /an integer in \[1, 10000\] for concurrency/],
+    [{ baseUrl: "localhost:8000" }, /a http or https URL for baseUrl but received 'localhost:8000'/],
+    [{ baseUrl: "nowhere" }, /a http or https URL for baseUrl/],
+    [{ maxRetries: -1 }, /for maxRetries/],
+    [{ timeoutMs: 0 }, /for timeoutMs/],
+    [{ temperature: 3 }, /for temperature/],
+    [{ price: { input: 1 } as never }, /for price\.output/],
+    [{ retries: 2 } as never, /'retries': did you mean maxRetries\?/],
+  ])("is refused with %j", (options, message) => {
+    expect(() => openAiUser({ apiKey: "secret", ...options })).toThrow(message);
   });
 
   it("needs a key", () => {
@@ -230,6 +253,24 @@ describe("an engine", () => {
     expect(session.usage).toMatchObject({ user_requests: 2, user_prompt_tokens: 10 });
   });
 
+  it("gets bare functions for tools where a server had no parser, else OpenAI's form", async () => {
+    const { asked, engine: model } = engine(["a", "b"]);
+    for (const toolCalls of ["speech", "parsed"] as const)
+      await engineUser({ engine: model, name: "m", toolCalls }).start(role()).reply({ text: "Hi!" });
+    const bare = { description: "Looks.", name: "look", parameters: { type: "object" }, strict: false };
+    const tools = asked.map(({ prompt }) => JSON.stringify((prompt as { tools: unknown }).tools)); // as a template shows them
+    const { description, parameters } = bare;
+    const full = [{ type: "function", function: { name: "look", description, parameters } }];
+    expect(tools).toEqual([JSON.stringify([bare]), JSON.stringify(full)]);
+  });
+
+  it("is refused with options that cannot be", () => {
+    const { engine: model } = engine([]);
+    const user = (options: object) => () => engineUser({ engine: model, name: "m", ...options });
+    expect(user({ temperature: -1 })).toThrow(/for temperature/);
+    expect(user({ toolCalls: "spoken" })).toThrow(/'parsed' or 'speech' for toolCalls/);
+  });
+
   it.each([
     ["a call that cannot be read", "parsed", "<tool_call>{</tool_call>"],
     ["any call, where a server had no parser", "speech", '<tool_call>{"name": "look"}</tool_call>'],
@@ -243,9 +284,20 @@ describe("an engine", () => {
 const shared = join(import.meta.dirname, "../../../../shared/tau2");
 
 describe.skipIf(!existsSync(shared))("a run whose user fails (needs ../shared)", () => {
+  it("leaves an attempt to the next run where the engine that plays the user has failed", async () => {
+    const generate = async () => {
+      throw new LockstepError("ENGINE_FAILED", "no more");
+    };
+    const data = new Tau2Data(shared);
+    const user = engineUser({ engine: { generate }, name: "m" });
+    const toolSchemas = join(shared, "golden");
+    const domain = tau2Domain({ directory: shared, data, domain: "airline", toolSchemas, user });
+    await expect(playAttempt({ generate }, domain, domain.tasks("train")[0]!)).rejects.toThrow("no more");
+  });
+
   it("ends each attempt in its own status, and goes on", async () => {
     // In turn: words, then 401 for whoever asks next; the agent only talks.
-    const refusal = json({ error: { message: "no such key" } }, 401);
+    const refusal = json({ error: { message: "no such key", code: "ENGINE_FAILED" } }, 401); // its name, not an engine's
     const { user } = await endpoint([says({ content: "hello" }), says({ content: "hello" }), refusal]);
     const golden = join(shared, "golden");
     const data = new Tau2Data(shared);

@@ -1,8 +1,9 @@
 /** A user played by a model in this process: the engine that is evaluated, or a second one. Its requests run in the same batches. */
-import type { ChatMessage, Engine } from "../../../index.js";
+import { checkOptions, integer, number, oneOf, string } from "../../../check.js";
+import type { ChatMessage, Engine, Tool } from "../../../index.js";
 import { loads } from "../../../python/json.js";
 import { type PyArguments, type PyDict, PyError } from "../../../python/types.js";
-import { openAiTools, UserSideConversation } from "./messages.js";
+import { bareTools, openAiTools, UserSideConversation } from "./messages.js";
 import type { User, UserReply } from "./user.js";
 
 export interface EngineUserOptions {
@@ -14,8 +15,9 @@ export interface EngineUserOptions {
   /** Of one reply. Default 1,024. */
   maxTokens?: number | undefined;
   /**
-   * "parsed": calls that the model writes are made. "speech": they go to the agent as words and no tool ever runs, as with a server that was started without a
-   * parser of tool calls. Default "parsed".
+   * "parsed": calls that the model writes are made. "speech": they go to the agent as words and no tool ever runs, and the template gets bare functions for
+   * tools, as with the original's local server, which was started without a parser of tool calls; a template that wants `tool.function`, unlike Qwen3's,
+   * cannot show those. Default "parsed".
    */
   toolCalls?: "parsed" | "speech" | undefined;
 }
@@ -23,8 +25,20 @@ export interface EngineUserOptions {
 /** More turns than any attempt has: what tells the draws of one sample's turns from another's. */
 const kTurnsOfASample = 1024;
 
-export function engineUser({ engine, name, ...options }: EngineUserOptions): User {
+/** Throws INVALID_ARGUMENT where an option cannot be. */
+export function engineUser({ engine, ...given }: EngineUserOptions): User {
+  const { name, ...options } = checkOptions<Omit<EngineUserOptions, "engine">>(
+    given,
+    "options of an engine's user",
+    {
+      name: string,
+      temperature: number(0, 2),
+      maxTokens: integer(1, 2 ** 31 - 1),
+      toolCalls: oneOf("parsed", "speech"),
+    },
+  );
   const { temperature = 0.7, maxTokens = 1024, toolCalls = "parsed" } = options;
+  const toolsOf = toolCalls === "speech" ? bareTools : openAiTools;
   return {
     describe: () => ({
       user: "engine",
@@ -41,7 +55,7 @@ export function engineUser({ engine, name, ...options }: EngineUserOptions): Use
         user_prompt_tokens: 0,
         user_completion_tokens: 0,
       };
-      const given = tools.length === 0 ? {} : { tools: openAiTools(tools) };
+      const given = tools.length === 0 ? {} : { tools: toolsOf(tools) as Tool[] };
       return {
         usage,
         recall: conversation.recall,

@@ -54,6 +54,13 @@ export function openAiTools(tools: ToolSchema[]) {
   }));
 }
 
+/** As SGLang hands them to a template. */
+export function bareTools(tools: ToolSchema[]) {
+  return tools.map(({ name, description, parameters }) => {
+    return { description, name, parameters: plainJson(parameters), strict: false };
+  });
+}
+
 /** As JSON.parse gives it. */
 export function plainJson(value: PyDict): Record<string, unknown> {
   return JSON.parse(dumps(value));

@@ -5,6 +5,7 @@
  * `user_error`; the endpoint's words are never taken for anything else.
  */
 import type OpenAI from "openai";
+import { type Check, checkOptions, integer, isPlainObject, number, string } from "../../../check.js";
 import { LockstepError } from "../../../index.js";
 import { loads } from "../../../python/json.js";
 import { type PyArguments, PyError } from "../../../python/types.js";
@@ -33,8 +34,37 @@ export interface OpenAiUserOptions {
 export const kUserModel = "gpt-4.1-mini";
 export const kUserTemperature = 0.7;
 
-/** Throws INVALID_ARGUMENT where there is no key. */
-export function openAiUser(options: OpenAiUserOptions = {}): User {
+const httpUrl: Check<string> = (value, where) => {
+  const protocol = URL.canParse(string(value, where)) ? new URL(value as string).protocol : "";
+  if (protocol === "http:" || protocol === "https:") return value as string;
+  throw new LockstepError(
+    "INVALID_ARGUMENT",
+    `Expected a http or https URL for ${where} but received '${value}'`,
+  );
+};
+const dollars = number(0, 1e6);
+const pricePair: Check<{ input: number; output: number }> = (value, where) => {
+  const { input, output } = isPlainObject(value) ? value : {};
+  return { input: dollars(input, `${where}.input`), output: dollars(output, `${where}.output`) };
+};
+
+function checked(given: OpenAiUserOptions) {
+  const baseUrl = given?.baseUrl ?? (process.env.OPENAI_BASE_URL || undefined);
+  return checkOptions<OpenAiUserOptions>({ ...given, baseUrl }, "options of an endpoint's user", {
+    model: string,
+    baseUrl: httpUrl,
+    apiKey: string,
+    temperature: number(0, 2),
+    concurrency: integer(1, 10_000),
+    timeoutMs: integer(1, 2 ** 31 - 1),
+    maxRetries: integer(0, 1000),
+    price: pricePair,
+  });
+}
+
+/** Throws INVALID_ARGUMENT where an option cannot be, or there is no key. */
+export function openAiUser(given: OpenAiUserOptions = {}): User {
+  const options = checked(given);
   const { model = kUserModel, temperature = kUserTemperature, concurrency = 16, price } = options;
   const { apiKey = process.env.OPENAI_API_KEY, baseUrl, timeoutMs = 60_000, maxRetries = 5 } = options;
   if (!apiKey)
@@ -50,7 +80,7 @@ export function openAiUser(options: OpenAiUserOptions = {}): User {
     describe: () => ({
       user: "endpoint",
       model,
-      base_url: baseUrl ?? process.env.OPENAI_BASE_URL ?? "https://api.openai.com/v1",
+      base_url: baseUrl ?? "https://api.openai.com/v1",
       temperature,
       reproducible: temperature === 0 ? "if the endpoint is" : "no",
     }),
@@ -91,7 +121,9 @@ function count(
   used: OpenAI.CompletionUsage | undefined,
   price: OpenAiUserOptions["price"],
 ): void {
-  const [input, output] = [used?.prompt_tokens ?? 0, used?.completion_tokens ?? 0];
+  const [input, output] = [used?.prompt_tokens, used?.completion_tokens].map((n) =>
+    Number.isFinite(n) ? n! : 0,
+  ) as [number, number];
   usage.user_requests! += 1;
   usage.user_prompt_tokens! += input;
   usage.user_completion_tokens! += output;
@@ -103,6 +135,8 @@ function replyOf(answer: OpenAI.ChatCompletion): UserReply {
   const message = answer?.choices?.[0]?.message;
   if (typeof message !== "object" || message === null)
     throw new Error("the endpoint's answer holds no message");
+  if (typeof (message.content ?? "") !== "string")
+    throw new Error("the endpoint's answer holds a message that is no text");
   const toolCalls = (message.tool_calls ?? []).map((call) => {
     if (call.type !== "function" || typeof call.function?.name !== "string")
       throw new Error("the endpoint's answer holds a call without a function");
@@ -132,12 +166,13 @@ function limited(most: number): <T>(body: () => Promise<T>) => Promise<T> {
   let running = 0;
   return async (body) => {
     if (running >= most) await new Promise<void>((resolve) => waiting.push(resolve));
-    running++;
+    else running++;
     try {
       return await body();
     } finally {
-      running--;
-      waiting.shift()?.();
+      const next = waiting.shift(); // takes over this place, so that no newcomer can
+      if (next === undefined) running--;
+      else next();
     }
   };
 }

@@ -15,9 +15,14 @@ interface Script {
 
 /**
  * Episodes in the recordings' layout, a journal's lines among them. Of several for one task, attempts take turns. A task without one has a user who only says
- * "ok". Throws FILE_ERROR.
+ * "ok". Throws FILE_ERROR; INVALID_ARGUMENT without files.
  */
 export function recordedUser(files: readonly string[]): User {
+  if (files.length === 0)
+    throw new LockstepError(
+      "INVALID_ARGUMENT",
+      "Expected recordings for the user to speak from but received none",
+    );
   const scripts = new Map<string, Script[]>();
   for (const file of files)
     for (const episode of episodesOf(file)) {

@@ -36,7 +36,7 @@ export type Heard = { text: string } | { results: ToolMessage[] };
 
 /** What a conversation asks for replies. */
 export interface Replying {
-  /** What it throws ends the attempt as `user_error`. */
+  /** What it throws ends the attempt as `user_error`; an engine's own failure ends the run, and the attempt is left to the next one. */
   reply(heard: Heard): UserReply | Promise<UserReply>;
   /** Counts so far, such as `user_prompt_tokens`. */
   readonly usage?: Record<string, number>;

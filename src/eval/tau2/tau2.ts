@@ -5,6 +5,7 @@ import { RecordedUser, Tau2Episode } from "./episode.js";
 import { type AgentPrompt, ownPrompt, promptFromFiles } from "./prompt.js";
 import { Simulation } from "./simulation.js";
 import { type DomainSchemas, deriveToolSchemas, readToolSchemas } from "./tool-schemas.js";
+import { kUserModel } from "./user/openai.js";
 import { userSystemPrompt } from "./user/prompt.js";
 import type { User } from "./user/user.js";
 
@@ -64,7 +65,7 @@ export function tau2Domain(options: Tau2Options): Domain<EvalTask> {
     describe: () => ({
       ...comparability(setting.prompt, data),
       prompt_sha256: setting.prompt.hashes,
-      user: user.describe(),
+      user: { ...user.describe(), ...userLabel(user) },
     }),
   };
 }
@@ -84,6 +85,12 @@ export async function startEpisode(
   const simulation = new Simulation(world, task, { user: session, maxHops: maxSteps });
   await simulation.start();
   return new Tau2Episode({ simulation, user: session, prompt, identity: { domain, task_id: id } });
+}
+
+/** A number with another user is another number. */
+function userLabel(user: User): Record<string, unknown> {
+  if (user.describe().model === kUserModel) return {};
+  return { label: `published numbers have ${kUserModel} as the user` };
 }
 
 /** Published numbers were made with the original's prompts and data. */
